@@ -1,0 +1,46 @@
+# `make demo` and `make test` set everything up from nothing: python3 (3.11 or later), make and pip are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+# Tiny networks are faster on one thread than on two.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test test-all check format install constraints clean
+
+help:
+	@echo "make demo      set up, then run the main job on real data (bayesnn compare digits)"
+	@echo "make test      set up, then lint, types and the quick tests"
+	@echo "make test-all  the same and the slow statistical checks"
+	@echo "make check     lint and types only"
+	@echo "make format    let ruff format and mend the code"
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
+	touch $@
+
+demo: install
+	$(BIN)/bayesnn compare digits --out results/digits
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-all: check
+	$(BIN)/pytest -n 2
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The pinned versions, made anew. The file holds no addresses.
+constraints:
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache results

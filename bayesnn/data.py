@@ -1,0 +1,107 @@
+"""The door for data: tensors, arrays, frames, data sets and loaders become tensors, or a clear sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+__all__ = ["as_inputs", "as_targets", "as_training_data", "on_device"]
+
+
+def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
+    """Inputs and targets as tensors.
+
+    Args:
+        x: Inputs ``(N, ...)`` as tensor, array or frame; or one ``Dataset`` or ``DataLoader`` of ``(x, y)`` pairs,
+            which is read into memory.
+        y: Targets ``(N,)`` or ``(N, D)``; left out when ``x`` brings them.
+
+    Raises:
+        TypeError: If something is not data.
+        ValueError: If rows do not match, there are fewer than two, or a value is not finite.
+    """
+    if isinstance(x, Dataset | DataLoader):
+        if y is not None:
+            raise TypeError("a Dataset or DataLoader brings its own targets; pass it alone, without y.")
+        x, y = _read(x)
+    elif y is None:
+        raise TypeError("targets are missing: pass x and y, or one Dataset or DataLoader of (x, y) pairs.")
+    inputs, targets = as_inputs(x), as_targets(y)
+    if len(inputs) != len(targets):
+        hint = " Transposed? Pass y.T." if targets.ndim == 2 and targets.shape[1] == len(inputs) else ""
+        raise ValueError(
+            f"targets must have one row per input, N = {len(inputs)}; got shape {tuple(targets.shape)}.{hint}"
+        )
+    if len(inputs) < 2:
+        raise ValueError(f"a fit needs two rows of data at least; got {len(inputs)}.")
+    return inputs, targets
+
+
+def as_inputs(x: Any) -> Tensor:
+    """Inputs ``(N, ...)`` as a tensor of finite numbers."""
+    inputs = _tensor(x, "x")
+    if inputs.ndim < 2:
+        raise ValueError(
+            f"x must have shape (N, features) or (N, ...) for pictures; got {tuple(inputs.shape)}. "
+            "One feature? Pass x[:, None]. One input? Pass x[None]."
+        )
+    return inputs
+
+
+def as_targets(y: Any) -> Tensor:
+    """Targets ``(N,)`` or ``(N, D)`` as a tensor of finite numbers."""
+    targets = _tensor(y, "y")
+    if targets.ndim not in (1, 2):
+        raise ValueError(f"y must have shape (N,) or (N, D); got {tuple(targets.shape)}.")
+    return targets
+
+
+def on_device(device: torch.device | str | None, fallback: torch.device) -> torch.device:
+    """The device asked for, or a sentence that says it is not there."""
+    if device is None:
+        return fallback
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        have += ["mps"] if torch.backends.mps.is_available() else []
+        raise ValueError(f"device must be one that is here ({', '.join(have)}); got {str(device)!r}.") from error
+    return found
+
+
+def _read(source: Dataset | DataLoader) -> tuple[Tensor, Tensor]:
+    loader = source if isinstance(source, DataLoader) else DataLoader(source, batch_size=1024)
+    pairs = []
+    for item in loader:
+        if not isinstance(item, list | tuple) or len(item) != 2:
+            raise TypeError("a Dataset or DataLoader must give pairs (x, y); this one gave something else.")
+        pairs.append(item)
+    if not pairs:
+        raise ValueError("a fit needs two rows of data at least; the Dataset or DataLoader is empty.")
+    xs, ys = zip(*pairs, strict=True)
+    return torch.cat(list(xs)), torch.cat(list(ys))
+
+
+def _tensor(values: Any, name: str) -> Tensor:
+    if hasattr(values, "to_numpy"):  # pandas and polars, frames and series
+        values = values.to_numpy()
+    try:
+        tensor = values if isinstance(values, Tensor) else torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must be a tensor, array or frame of numbers; got {type(values).__name__} ({error}). "
+            "Encode text and categories as numbers first."
+        ) from error
+    tensor = tensor.detach()
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        bad = (~tensor.isfinite()).flatten(1).any(1) if tensor.ndim > 1 else ~tensor.isfinite()
+        first = int(bad.nonzero()[0]) if bad.ndim else 0
+        raise ValueError(
+            f"{name} must be finite; got NaN or infinity in {int(bad.sum())} row(s), the first at row {first}. "
+            "Drop or impute them first."
+        )
+    return tensor

@@ -1,0 +1,73 @@
+"""What every fit begins with: data through the door, a device, a seed, and a private place for Pyro's parameters."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from bayesnn.data import as_training_data, on_device
+from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.pyro_model import PyroModel
+
+__all__ = ["epochs_for", "isolated", "prepared", "prepared_pyro_model"]
+
+
+def prepared(
+    model: BayesianNeuralNetwork, x: Any, y: Any, device: torch.device | str | None
+) -> tuple[BayesianNeuralNetwork, Tensor, Tensor]:
+    """The model knowing its data, and the data as tensors of its types on its device.
+
+    Raises:
+        TypeError: If the model is not one of ours.
+        ValueError: If the data do not suit the model, or the device is not there.
+    """
+    if not isinstance(model, BayesianNeuralNetwork):
+        raise TypeError(
+            f"model must be a BayesianNeuralNetwork; got {type(model).__name__}. "
+            "Write BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)."
+        )
+    inputs, targets = as_training_data(x, y)
+    target_device = on_device(device, model.device)
+    model = copy.deepcopy(model).to(target_device)
+    inputs, targets = inputs.to(target_device), targets.to(target_device)
+    model = model.for_data(inputs, targets)
+    return model, inputs, model.likelihood.typed(targets, model.dtype)
+
+
+def prepared_pyro_model(
+    model: Callable, x: Any, y: Any, device: torch.device | str | None, batch_size: int | None
+) -> tuple[PyroModel, Tensor, Tensor]:
+    """The same for a Pyro model of the user's own; nothing is scaled."""
+    known = PyroModel(model)
+    inputs, targets = as_training_data(x, y)
+    target_device = on_device(device, known.device)
+    known = known.to(target_device)
+    inputs, targets = ((t.to(known.dtype) if t.is_floating_point() else t).to(target_device) for t in (inputs, targets))
+    with isolated(0, target_device):
+        known = known.for_data(inputs, targets, batch_size or len(inputs))
+    return known, inputs, targets
+
+
+@contextmanager
+def isolated(seed: int, device: torch.device) -> Iterator[None]:
+    """A seed for what is inside; outside, the random state and Pyro's parameter store stay as they were."""
+    if not isinstance(seed, int):
+        raise TypeError(f"seed must be a whole number; got {seed!r}.")
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), pyro.settings.context(module_local_params=True):
+        torch.manual_seed(seed)
+        yield
+
+
+def epochs_for(num_epochs: int | None, steps: int, num_data: int, batch_size: int) -> int:
+    """The number of epochs asked for, or as many as make about ``steps`` steps, 20 at least."""
+    if num_epochs is not None:
+        return num_epochs
+    return max(20, math.ceil(steps / math.ceil(num_data / batch_size)))

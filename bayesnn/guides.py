@@ -1,0 +1,206 @@
+"""AutoNormal: the mean-field normal guide, with every real site sampled from a plain Normal."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pyro.poutine as poutine
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
+from pyro.infer.autoguide import AutoNormal as PyroAutoNormal
+from pyro.infer.autoguide.initialization import InitMessenger, init_to_median, init_to_sample, init_to_value
+from torch import Tensor
+from torch.distributions import biject_to, constraints
+from torch.distributions.transforms import IndependentTransform, Transform, identity_transform
+
+__all__ = ["AutoNormal", "built", "guide_draws"]
+
+
+class AutoNormal(PyroAutoNormal):
+    r"""Independent normals over all latent sites of a Pyro model.
+
+    .. math:: q(\theta) = \prod_i N(\theta_i; \mu_i, \sigma_i^2)
+
+    A subclass of Pyro's ``AutoNormal`` with the same ``locs`` and ``scales``. Three things are different. A site of
+    real support is sampled from its ``Normal`` itself (Pyro's own samples a helper site and puts a Delta on the named
+    one, which hides the closed-form Kullback-Leibler divergence); a site of other support from the normal pushed
+    through ``biject_to``. The guide is built at once, so that ``state_dict()`` and an optimiser find its parameters.
+    And each site may start from its own values and scale.
+
+    Args:
+        model: A Pyro model.
+        *args: What the model is called with, observations included: ``x, y``.
+        start: Values by site name to start the means from, in the model's own space. A `BayesianNeuralNetwork` brings
+            the values of its network. Other sites start from the median of their prior, matrices (weights, which must
+            not all start alike) from a draw.
+        init_scale: Initial standard deviation, in the unconstrained space: one number, or one for each site name.
+
+    Raises:
+        ValueError: If an initial scale is not positive.
+
+    References:
+        Kucukelbir et al. (2017), Automatic Differentiation Variational Inference, JMLR 18(14).
+
+    Example:
+        >>> def model(x, y=None):
+        ...     slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+        ...     with pyro.plate("data", len(x)):
+        ...         return pyro.sample("y", dist.Normal(slope * x, 1.0), obs=y)
+        >>> guide = AutoNormal(model, torch.ones(3), torch.ones(3), start={"slope": torch.tensor(0.5)})
+        >>> guide.median()["slope"]
+        tensor(0.5000)
+    """
+
+    scale_constraint = constraints.positive
+
+    def __init__(
+        self,
+        model: Callable,
+        *args: Any,
+        start: Mapping[str, Tensor] | None = None,
+        init_scale: float | Mapping[str, float] = 0.05,
+        **kwargs: Any,
+    ) -> None:
+        scales = init_scale if isinstance(init_scale, Mapping) else {}
+        default = 0.05 if isinstance(init_scale, Mapping) else float(init_scale)
+        for scale in (default, *scales.values()):
+            if not scale > 0:
+                raise ValueError(f"an initial scale must be positive; got {scale}. Write init_scale=0.05, say.")
+        super().__init__(model, init_loc_fn=_start_at(model, start), init_scale=default)
+        self._scale_of_site = dict(scales)
+        if args or kwargs:
+            with torch.random.fork_rng(devices=[]), pyro.settings.context(module_local_params=True):
+                self._setup_prototype(*args, **kwargs)
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        super()._setup_prototype(*args, **kwargs)
+        self.supports = {name: site["fn"].support for name, site in self.prototype_trace.iter_stochastic_nodes()}
+        for name, scale in self._scale_of_site.items():
+            if name not in self.supports:
+                raise ValueError(f"init_scale names no latent site {name!r}; the sites are {', '.join(self.supports)}.")
+            with torch.no_grad():
+                holder, _, last = name.rpartition(".")
+                module = self.scales.get_submodule(holder) if holder else self.scales
+                getattr(module, last + "_unconstrained").fill_(torch.tensor(scale).log())
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Sample every latent site, as Pyro calls a guide."""
+        if self.prototype_trace is None:
+            self._setup_prototype(*args, **kwargs)
+        plates = self._create_plates(*args, **kwargs)
+        result = {}
+        for name, site in self.prototype_trace.iter_stochastic_nodes():
+            with ExitStack() as stack:
+                for frame in site["cond_indep_stack"]:
+                    stack.enter_context(plates[frame.name])
+                result[name] = pyro.sample(name, self.site(name), infer={"mean_field": True})
+        return result
+
+    def site(self, name: str) -> Distribution:
+        """The distribution of one latent site."""
+        base = dist.Normal(*self._get_loc_and_scale(name))
+        transform, event_dim = _elementwise(self.supports[name]), self._event_dims[name]
+        if transform is None:  # several numbers constrained together, as on a simplex
+            return dist.TransformedDistribution(base.to_event(event_dim), biject_to(self.supports[name]))
+        if transform == identity_transform:
+            return base.to_event(event_dim)
+        return dist.TransformedDistribution(base, transform).to_event(event_dim)
+
+    def sites(self) -> dict[str, Distribution]:
+        """The distribution of every latent site by name."""
+        return {name: self.site(name) for name in self.supports}
+
+    def real_moments(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and standard deviation of every site of real support by name."""
+        return {
+            name: self._get_loc_and_scale(name)
+            for name, support in self.supports.items()
+            if _elementwise(support) == identity_transform
+        }
+
+    @torch.no_grad()
+    def draws(self, num_samples: int, seed: int) -> dict[str, Tensor]:
+        """Draws of every latent site ``(S, *shape)``; the global random state is left alone."""
+        result = {}
+        generator: torch.Generator | None = None
+        for name, support in self.supports.items():
+            loc, scale = self._get_loc_and_scale(name)
+            if generator is None:
+                generator = torch.Generator(loc.device).manual_seed(seed)
+            noise = torch.randn((num_samples, *loc.shape), dtype=loc.dtype, device=loc.device, generator=generator)
+            result[name] = biject_to(support)(loc + scale * noise)
+        return result
+
+
+def built(
+    guide: Callable,
+    model: Callable,
+    args: Sequence[Tensor],
+    *,
+    start: Mapping[str, Tensor] | None,
+    init_scale: float | Mapping[str, float],
+) -> torch.nn.Module:
+    """A guide of a model, its parameters there.
+
+    Args:
+        guide: `AutoNormal`, any Pyro guide class, a function that makes a guide of a model, or a guide.
+        model: The model.
+        args: What both are called with.
+        start: See `AutoNormal`; any automatic guide starts there too.
+        init_scale: See `AutoNormal`.
+
+    Raises:
+        TypeError: If no guide comes of it.
+    """
+    made: Any
+    if isinstance(guide, torch.nn.Module):
+        made = copy.deepcopy(guide)
+    elif isinstance(guide, type) and issubclass(guide, AutoNormal):
+        made = guide(model, *args, start=start, init_scale=init_scale)
+    else:
+        make: Callable = guide
+        made = make(InitMessenger(_start_at(model, start))(model))
+    if not isinstance(made, torch.nn.Module):
+        raise TypeError(
+            f"guide must be a Pyro guide class or a function that makes a guide module of the model; it gave "
+            f"{type(made).__name__}. Put a hand-written guide's parameters in a PyroModule as PyroParam."
+        )
+    with torch.no_grad():
+        made(*args)  # Pyro's own guides make their parameters at the first call
+    return made
+
+
+@torch.no_grad()
+def guide_draws(guide: Callable, args: Sequence[Tensor], num_samples: int, seed: int) -> dict[str, Tensor]:
+    """Draws of every latent site from any guide ``(S, *shape)``; the global random state is left alone."""
+    if isinstance(guide, AutoNormal):
+        return guide.draws(num_samples, seed)
+    devices = [args[0].device] if args[0].is_cuda else []
+    with torch.random.fork_rng(devices=devices), pyro.settings.context(module_local_params=True):
+        torch.manual_seed(seed)
+        traces = [poutine.trace(guide).get_trace(*args) for _ in range(num_samples)]
+    names = [name for name in traces[0].stochastic_nodes if not traces[0].nodes[name]["infer"].get("is_auxiliary")]
+    return {name: torch.stack([trace.nodes[name]["value"] for trace in traces]) for name in names}
+
+
+def _start_at(model: Callable, start: Mapping[str, Tensor] | None) -> Callable:
+    """An initialisation for Pyro's guides: given values, a draw for matrices, the prior's median for the rest."""
+    values = dict(start) if start is not None else dict(model.start()) if hasattr(model, "start") else {}
+
+    def fallback(site: dict[str, Any]) -> Tensor:
+        shape = site["fn"].batch_shape + site["fn"].event_shape
+        return init_to_sample(site) if len(shape) > 1 else init_to_median(site)
+
+    return init_to_value(values=values, fallback=fallback)
+
+
+def _elementwise(support: constraints.Constraint) -> Transform | None:
+    """The map from the real line to the support, where it works on each number for itself."""
+    transform = biject_to(support)
+    transform = transform.base_transform if isinstance(transform, IndependentTransform) else transform
+    return transform if transform.domain.event_dim == 0 else None

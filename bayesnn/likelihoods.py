@@ -1,0 +1,263 @@
+"""Likelihoods: what a network's outputs say about the distribution of one target.
+
+A likelihood is a pure function ``outputs -> Distribution``; leading axes (draws) pass through. Outputs of shape
+``(..., N, K)`` give a distribution of batch shape ``(..., N)`` and event shape ``()`` or ``(D,)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
+from torch import Tensor
+
+from bayesnn.members import mapped
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Gaussian",
+    "HeteroscedasticGaussian",
+    "Likelihood",
+    "bernoulli",
+    "categorical",
+    "gaussian",
+    "heteroscedastic_gaussian",
+]
+
+_SMALLEST_NOISE = 1e-3
+"""Floor of a predicted noise scale, as a fraction of the targets' standard deviation: a density must stay finite."""
+
+
+class Affine(NamedTuple):
+    """The map from standardised outputs to the units of the target, ``loc + scale * output``; both of event shape."""
+
+    loc: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """What all likelihoods answer. Concrete ones say how outputs become a distribution."""
+
+    @property
+    def name(self) -> str:
+        """The likelihood in a word."""
+        return type(self).__name__
+
+    def outputs_per_target(self) -> int:
+        """How many network outputs one real target dimension takes."""
+        return 1
+
+    def latents(self, target: Affine) -> dict[str, Distribution]:
+        """Priors of the likelihood's own unknowns by site name, in the units of the target."""
+        return {}
+
+    def event_shape(self, num_outputs: int) -> torch.Size:
+        """The event shape that ``num_outputs`` network outputs stand for when no targets have been seen."""
+        targets = num_outputs // self.outputs_per_target()
+        return torch.Size(()) if targets == 1 else torch.Size((targets,))
+
+    def affine(self, y: Tensor) -> Affine:
+        """The map that standardises targets ``y``; the identity where targets have no unit."""
+        return Affine(y.new_zeros(y.shape[1:]), y.new_ones(y.shape[1:]))
+
+    def checked(self, y: Tensor, num_outputs: int) -> Tensor:
+        """``y`` in the distribution's shape, if it can come from this likelihood with that many outputs.
+
+        Raises:
+            ValueError: If it cannot.
+        """
+        raise NotImplementedError
+
+    def typed(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+        """``y`` as the distribution wants it beside a network of type ``dtype``: floating point, or int64 for labels."""
+        return y.to(dtype)
+
+    def __call__(
+        self, outputs: Tensor, latents: Mapping[str, Tensor] | None = None, target: Affine | None = None
+    ) -> Distribution:
+        """The distribution of the targets.
+
+        Args:
+            outputs: Network outputs ``(..., N, K)``.
+            latents: Values of the sites named by `latents`, each with the outputs' leading axes in front.
+            target: Map to the target's units; the identity if left out.
+
+        Returns:
+            A distribution of batch shape ``(..., N)``.
+        """
+        if target is None:
+            shape = self.event_shape(outputs.shape[-1])
+            target = Affine(outputs.new_zeros(shape), outputs.new_ones(shape))
+        return self._distribution(outputs, latents or {}, target)
+
+    def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Categorical(Likelihood):
+    """Classes: outputs are logits, ``p(y = c) = softmax(outputs)_c``."""
+
+    def event_shape(self, num_outputs: int) -> torch.Size:
+        """Always ``()``: one label."""
+        return torch.Size(())
+
+    def checked(self, y: Tensor, num_outputs: int) -> Tensor:
+        """Labels ``(N,)``."""
+        if num_outputs < 2:
+            raise ValueError(
+                f"a categorical likelihood needs one network output per class, two at least; the network has "
+                f"{num_outputs}. For two classes from one output write likelihood=likelihoods.bernoulli."
+            )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        if y.ndim != 1:
+            raise ValueError(
+                f"class labels must have shape (N,); got {tuple(y.shape)}. One-hot rows? Pass y.argmax(1)."
+            )
+        return _integers(y, 0, num_outputs - 1, "class labels", f"the network has {num_outputs} outputs")
+
+    def typed(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+        """Labels as int64."""
+        return y.long()
+
+    def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
+        return dist.Categorical(logits=outputs)
+
+
+@dataclass(frozen=True)
+class Bernoulli(Likelihood):
+    """Yes or no: an output is a logit, ``p(y = 1) = sigmoid(output)``. Several outputs are independent labels."""
+
+    def checked(self, y: Tensor, num_outputs: int) -> Tensor:
+        """Zeros and ones, ``(N,)`` or ``(N, D)``."""
+        return _integers(_matched(y, num_outputs, 1), 0, 1, "Bernoulli targets", "they say no or yes")
+
+    def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
+        return dist.Bernoulli(logits=_columns(outputs, target)).to_event(target.loc.ndim)
+
+
+@dataclass(frozen=True)
+class Gaussian(Likelihood):
+    r"""A normal around the output with one noise scale: :math:`y \sim N(f(x), \sigma^2)`.
+
+    The noise scale is a latent site ``noise_scale`` in the units of ``y``, one for each target dimension. Its default
+    prior is log-normal with median 0.3 standard deviations of ``y`` and log-scale 1 (95 % of its mass between 0.04 and
+    2.1 standard deviations). `with_noise` replaces the prior, or fixes the noise.
+    """
+
+    noise: Any = None
+
+    def with_noise(self, noise: Distribution | float) -> Gaussian:
+        """The same likelihood with a known noise scale (a number) or another prior, both in the units of ``y``.
+
+        Example:
+            >>> gaussian.with_noise(0.1)
+            Gaussian(noise=0.1)
+        """
+        if isinstance(noise, int | float) and not (noise > 0 and math.isfinite(noise)):
+            raise ValueError(f"a noise scale must be positive and finite; got {noise}.")
+        return Gaussian(noise)
+
+    def latents(self, target: Affine) -> dict[str, Distribution]:
+        """The prior of ``noise_scale``, unless the noise is known."""
+        if isinstance(self.noise, int | float):
+            return {}
+        if self.noise is not None:
+            prior: Any = mapped(lambda tensor: tensor.to(target.loc), self.noise)
+            missing = target.loc.ndim - len(prior.batch_shape) - len(prior.event_shape)
+            prior = prior.expand(target.loc.shape[:missing] + prior.batch_shape) if missing > 0 else prior
+            return {"noise_scale": prior.to_event(len(prior.batch_shape))}
+        prior = dist.LogNormal(target.scale.log() + math.log(0.3), torch.ones_like(target.scale))
+        return {"noise_scale": prior.to_event(target.scale.ndim)}
+
+    def affine(self, y: Tensor) -> Affine:
+        """Mean and standard deviation of each target column."""
+        return _standard(y)
+
+    def checked(self, y: Tensor, num_outputs: int) -> Tensor:
+        """Real targets ``(N,)`` or ``(N, D)``."""
+        return _matched(y, num_outputs, 1)
+
+    def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
+        loc = target.loc + target.scale * _columns(outputs, target)
+        if isinstance(self.noise, int | float):
+            scale = torch.full_like(loc, self.noise)
+        else:
+            noise = latents["noise_scale"]
+            scale = noise.unsqueeze(noise.ndim - target.loc.ndim).expand_as(loc)
+        return dist.Normal(loc, scale).to_event(target.loc.ndim)
+
+
+@dataclass(frozen=True)
+class HeteroscedasticGaussian(Likelihood):
+    r"""A normal whose mean and scale the network predicts: :math:`y \sim N(\mu(x), \sigma(x)^2)`.
+
+    The first half of the outputs is the mean, the second half the noise scale before a softplus.
+
+    References:
+        Nix and Weigend (1994), Estimating the mean and variance of the target probability distribution, ICNN.
+        Softplus on the scale as in Lakshminarayanan et al. (2017), arXiv:1612.01474, section 2.2.1.
+    """
+
+    def outputs_per_target(self) -> int:
+        """Two: a mean and a scale."""
+        return 2
+
+    def affine(self, y: Tensor) -> Affine:
+        """Mean and standard deviation of each target column."""
+        return _standard(y)
+
+    def checked(self, y: Tensor, num_outputs: int) -> Tensor:
+        """Real targets ``(N,)`` or ``(N, D)``."""
+        return _matched(y, num_outputs, 2)
+
+    def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
+        mean, raw = outputs.chunk(2, dim=-1)
+        loc = target.loc + target.scale * _columns(mean, target)
+        scale = target.scale * (F.softplus(_columns(raw, target)) + _SMALLEST_NOISE)
+        return dist.Normal(loc, scale).to_event(target.loc.ndim)
+
+
+categorical = Categorical()
+bernoulli = Bernoulli()
+gaussian = Gaussian()
+heteroscedastic_gaussian = HeteroscedasticGaussian()
+
+
+def _columns(outputs: Tensor, target: Affine) -> Tensor:
+    """Outputs ``(..., N, D)`` with the event shape of the target: ``(..., N)`` where that is ``()``."""
+    return outputs if target.loc.ndim else outputs.squeeze(-1)
+
+
+def _standard(y: Tensor) -> Affine:
+    scale, loc = torch.std_mean(y, dim=0, correction=0)
+    return Affine(loc, torch.where(scale > 0, scale, torch.ones_like(scale)))
+
+
+def _matched(y: Tensor, num_outputs: int, per_target: int) -> Tensor:
+    """``y`` if its columns are as many as the outputs stand for."""
+    targets = 1 if y.ndim == 1 else y.shape[-1]
+    if y.ndim > 2 or targets * per_target != num_outputs:
+        raise ValueError(
+            f"targets of shape {tuple(y.shape)} need {targets * per_target} network outputs ({per_target} per target "
+            f"dimension); the network has {num_outputs}. Change the last layer, or pass y of shape (N,) or (N, D)."
+        )
+    return y
+
+
+def _integers(y: Tensor, low: int, high: int, what: str, why: str) -> Tensor:
+    if y.is_floating_point() and not bool((y == y.round()).all()):
+        raise ValueError(f"{what} must be integers; got {y.dtype} with fractions. For real targets use a Gaussian.")
+    smallest, largest = int(y.min()), int(y.max())
+    if smallest < low or largest > high:
+        raise ValueError(f"{what} must lie in [{low}, {high}], for {why}; got values from {smallest} to {largest}.")
+    return y

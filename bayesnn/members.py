@@ -1,0 +1,97 @@
+"""Taking a distribution apart into its tensors, and putting it together again.
+
+Stacking draws, picking members, joining batches and moving to a device are then plain operations on tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, MixtureSameFamily, constraints
+
+__all__ = ["concatenate", "mapped", "stack", "unpack"]
+
+Pack = Callable[[Sequence[Tensor]], Distribution]
+
+
+def unpack(distribution: Distribution) -> tuple[list[Tensor], Pack]:
+    """The tensors a distribution is made of, and the function that makes one like it from such tensors.
+
+    Args:
+        distribution: Any with its parameters in ``arg_constraints``, or ``Independent`` or ``MixtureSameFamily`` of
+            such.
+
+    Returns:
+        The tensors, each with the full batch shape in front, and ``pack(tensors) -> Distribution``.
+
+    Raises:
+        NotImplementedError: If the distribution does not tell its parameters.
+
+    Example:
+        >>> tensors, pack = unpack(dist.Normal(torch.zeros(3), 1.0))
+        >>> pack([t[:2] for t in tensors]).batch_shape
+        torch.Size([2])
+    """
+    batch = distribution.batch_shape
+    match distribution:
+        case torch.distributions.Independent():
+            tensors, pack = unpack(distribution.base_dist)
+            event_dim = distribution.reinterpreted_batch_ndims
+            return tensors, lambda parts: dist.Independent(pack(parts), event_dim)
+        case MixtureSameFamily():
+            weights, pack_weights = unpack(distribution.mixture_distribution)
+            components, pack_components = unpack(distribution.component_distribution)
+            split = len(weights)
+            return [*weights, *components], lambda parts: dist.MixtureSameFamily(
+                pack_weights(parts[:split]), pack_components(parts[split:])
+            )
+    kind = type(distribution)
+    known: dict[str, constraints.Constraint] = kind.arg_constraints  # type: ignore[assignment]
+    names = [name for name in known if name not in _REDUNDANT.get(frozenset(known), ())]
+    if not names:
+        raise NotImplementedError(
+            f"the members of a predictive must be distributions with named parameters; {kind.__name__} has none. "
+            "Observe a Normal, Categorical or another plain distribution in the model."
+        )
+    tensors = []
+    for name in names:
+        value = torch.as_tensor(getattr(distribution, name))
+        event_dim = getattr(known[name], "event_dim", 0)
+        tensors.append(value.expand(batch + value.shape[value.ndim - event_dim :]))
+    return tensors, lambda parts: kind(**dict(zip(names, parts, strict=True)), validate_args=False)
+
+
+def mapped(function: Callable[[Tensor], Tensor], distribution: Distribution) -> Distribution:
+    """The distribution with ``function`` applied to each of its tensors."""
+    tensors, pack = unpack(distribution)
+    return pack([function(tensor) for tensor in tensors])
+
+
+def stack(distributions: Sequence[Distribution]) -> Distribution:
+    """One distribution with a new leading batch axis from several of a kind."""
+    return _joined(distributions, torch.stack)
+
+
+def concatenate(distributions: Sequence[Distribution], axis: int) -> Distribution:
+    """One distribution from several of a kind, joined along a batch axis counted from the front."""
+    return _joined(distributions, lambda parts: torch.cat(parts, dim=axis))
+
+
+def _joined(distributions: Sequence[Distribution], join: Callable[[list[Tensor]], Tensor]) -> Distribution:
+    if len(distributions) == 1 and join is not torch.stack:
+        return distributions[0]
+    unpacked = [unpack(d) for d in distributions]
+    return unpacked[0][1]([join(list(parts)) for parts in zip(*(tensors for tensors, _ in unpacked), strict=True)])
+
+
+_REDUNDANT: dict[frozenset[str], tuple[str, ...]] = {
+    frozenset({"probs", "logits"}): ("probs",),
+    frozenset({"total_count", "probs", "logits"}): ("probs",),
+    frozenset({"loc", "covariance_matrix", "precision_matrix", "scale_tril"}): (
+        "covariance_matrix",
+        "precision_matrix",
+    ),
+}

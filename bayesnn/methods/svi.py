@@ -1,0 +1,238 @@
+"""fit_svi: the Bayesian neural network by stochastic variational inference, set up to fit well and to say when not."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from pyro.infer import ELBO
+from torch import Tensor
+
+from bayesnn.elbo import MeanFieldELBO
+from bayesnn.fitting import epochs_for, isolated, prepared, prepared_pyro_model
+from bayesnn.guides import AutoNormal, built, guide_draws
+from bayesnn.methods.map import fit_map
+from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.posterior import WeightPosterior
+from bayesnn.pyro_model import PyroModel
+from bayesnn.reparameterisation import local_sites
+from bayesnn.training import Callback, History, Minibatches, optimise
+
+__all__ = ["fit_svi"]
+
+_STEPS = 5000
+_FINAL_DRAWS = 32
+"""Draws that estimate the ELBO of the finished fit."""
+
+_ROWS_AT_ONCE = 4096
+
+_COLLAPSED = 1.0
+"""A posterior within this many nats of its prior, over all sites, has learnt nothing."""
+
+_STILL_RISING = 0.02
+"""The ELBO has converged when its mean over the last tenth of the epochs is within this many nats per datum of the
+tenth before."""
+
+Start = Literal["network", "map"] | Mapping[str, Tensor]
+
+
+def fit_svi(
+    model: BayesianNeuralNetwork | Callable,
+    x: Any,
+    y: Any = None,
+    *,
+    num_samples: int = 100,
+    num_epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float = 0.03,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    callback: Callback | None = None,
+    guide: Callable = AutoNormal,
+    start: Start = "network",
+    init_scale: float | Mapping[str, float] = 0.05,
+    warmup: float = 0.5,
+    num_particles: int = 1,
+    temperature: float = 1.0,
+    elbo: ELBO | None = None,
+) -> WeightPosterior:
+    r"""Fit a posterior by stochastic variational inference: maximise the ELBO over a guide :math:`q`.
+
+    .. math:: \mathrm{ELBO}(q) = \mathbb{E}_q[\log p(y \mid x, \theta)] - T\,\mathrm{KL}(q \,\|\, p), \qquad T = 1.
+
+    The defaults are those that reached the best fits in docs/variational-fit.md: the divergence in closed form, its
+    weight rising from 0 to T over the first half of the steps, prior scales fitted as part of the ELBO (where the prior
+    says so, as the default one does), noise drawn for each datum, a small initial scale and a step size that falls. A
+    warning says so when the ELBO was still rising at the end, or when the posterior has collapsed to the prior.
+
+    Args:
+        model: A `BayesianNeuralNetwork`, or any Pyro model ``model(x, y=None)`` with one observed site.
+        x: Inputs ``(N, ...)`` in raw units; or a ``Dataset`` or ``DataLoader`` of ``(x, y)``.
+        y: Targets ``(N,)`` or ``(N, D)``.
+        num_samples: Draws S of the posterior.
+        num_epochs: Passes over the data; if left out, as many as make 5000 steps, 20 at least.
+        batch_size: Data in a minibatch: 128, and all of them for a Pyro model of your own, if left out.
+        learning_rate: Adam's step size at the start.
+        device: Where to fit; where the network is, if left out.
+        seed: Seed of the fit and of its draws.
+        progress: Whether to show a progress bar.
+        callback: Called after each epoch with its number and the mean of each term.
+        guide: A class or function that makes a guide of the model (`AutoNormal`, ``AutoLowRankMultivariateNormal``), or
+            a guide module.
+        start: Where the guide's means begin: at the ``"network"``'s own weights, at the ``"map"``, or at given values.
+        init_scale: `AutoNormal`'s initial standard deviation, one or by site name.
+        warmup: Fraction of the steps over which the divergence's weight rises to ``temperature``.
+        num_particles: Draws averaged in each gradient.
+        temperature: Weight T of the divergence. Anything but 1 is not the Bayesian posterior, and is reported.
+        elbo: A Pyro objective in place of `MeanFieldELBO`; it brings its own settings.
+
+    Returns:
+        A posterior of S draws. Its ``summary`` tells ``elbo_per_datum`` and ``kl_per_datum`` in nats; its
+        ``model`` has the priors as fitted; its ``guide`` is the fitted guide.
+
+    Raises:
+        TypeError: If model or data are of the wrong kind.
+        ValueError: If the data do not suit the model, or a setting is out of range; the message says how.
+
+    References:
+        Graves (2011), Practical Variational Inference for Neural Networks, NIPS; Blundell et al. (2015),
+        arXiv:1505.05424; Sønderby et al. (2016), arXiv:1602.02282, section 2.3, for the warm-up.
+
+    Example:
+        >>> from bayesnn import BayesianNeuralNetwork, likelihoods, networks
+        >>> x = torch.randn(20, 2)
+        >>> y = x.sum(1)
+        >>> model = BayesianNeuralNetwork(networks.mlp(2, 1), likelihood=likelihoods.gaussian)
+        >>> posterior = fit_svi(model, x, y, num_samples=10, num_epochs=10, progress=False)
+        >>> posterior(x).mean.shape
+        torch.Size([20])
+    """
+    _check_settings(num_samples, warmup, num_particles, temperature, start)
+    known: BayesianNeuralNetwork | PyroModel
+    if isinstance(model, BayesianNeuralNetwork):
+        known, inputs, targets = prepared(model, x, y, device)
+    else:
+        known, inputs, targets = prepared_pyro_model(model, x, y, device, batch_size)
+    if batch_size is None:
+        batch_size = 128 if isinstance(model, BayesianNeuralNetwork) else len(inputs)
+    epochs = epochs_for(num_epochs, _STEPS, len(inputs), batch_size)
+    if start == "map":
+        start = _map_start(known, inputs, targets, seed, progress)
+    few = (inputs[:batch_size], targets[:batch_size])
+
+    with isolated(seed, inputs.device):
+        values = start if isinstance(start, Mapping) else None
+        fitted = built(guide, known, few, start=values, init_scale=init_scale)
+        objective = MeanFieldELBO(num_particles)
+        if isinstance(fitted, AutoNormal):
+            objective.per_datum_noise = _per_datum_sites(known, fitted, few)
+        total_steps = epochs * math.ceil(len(inputs) / batch_size)
+
+        def loss(step: int, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+            if elbo is not None:
+                return {"loss": elbo.differentiable_loss(known, fitted, *batch) / len(inputs)}
+            fit, divergence = objective.terms(known, fitted, *batch)
+            fit = fit * known.likelihood_factor(len(batch[0]))
+            weight = temperature * (min(1.0, (step + 1) / (warmup * total_steps)) if warmup else 1.0)
+            misfit, kl = -fit / len(inputs), divergence / len(inputs)
+            return {"loss": misfit + weight * kl, "misfit": misfit, "kl": kl}
+
+        history = optimise(
+            loss,
+            [leaf for module in (fitted, *known.trainable()) for leaf in module.parameters() if leaf.requires_grad],
+            Minibatches([inputs, targets], batch_size),
+            num_epochs=epochs,
+            learning_rate=learning_rate,
+            progress=progress,
+            callback=callback,
+            label="svi",
+        )
+        summary = _final_figures(known, fitted, inputs, targets) if elbo is None else {}
+    if temperature != 1:
+        summary["temperature"] = temperature
+    _warn_of_a_bad_fit(history, summary, len(inputs), warmup)
+    if isinstance(fitted, AutoNormal):
+        known = known.with_fitted_priors({n: (m.detach(), s.detach()) for n, (m, s) in fitted.real_moments().items()})
+
+    def draws(number: int, seed: int) -> dict[str, Tensor]:
+        return guide_draws(fitted, few, number, seed)
+
+    return WeightPosterior(known, draws(num_samples, seed), "svi", history, summary, draws, fitted)
+
+
+def _check_settings(num_samples: int, warmup: float, num_particles: int, temperature: float, start: Start) -> None:
+    for name, value in (("num_samples", num_samples), ("num_particles", num_particles)):
+        if not (isinstance(value, int) and value >= 1):
+            raise ValueError(f"{name} must be a whole number, 1 or more; got {value!r}.")
+    if not 0 <= warmup <= 1:
+        raise ValueError(
+            f"warmup must be a fraction of the steps between 0 and 1; got {warmup}. Write warmup=0.5, say."
+        )
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature must be positive; got {temperature}. The Bayesian posterior has temperature 1.")
+    if isinstance(start, str) and start not in ("network", "map"):
+        raise ValueError(f'start must be "network", "map" or values by site name; got {start!r}.')
+
+
+def _map_start(
+    model: BayesianNeuralNetwork | PyroModel, x: Tensor, y: Tensor, seed: int, progress: bool
+) -> dict[str, Tensor]:
+    if not isinstance(model, BayesianNeuralNetwork):
+        raise TypeError(
+            'start="map" needs a BayesianNeuralNetwork; pass the values of your own model\'s sites instead.'
+        )
+    return {name: value[0] for name, value in fit_map(model, x, y, seed=seed, progress=progress).weights.items()}
+
+
+def _per_datum_sites(
+    model: BayesianNeuralNetwork | PyroModel, guide: AutoNormal, few: tuple[Tensor, Tensor]
+) -> list[str]:
+    values = {name: site.sample() for name, site in guide.sites().items()}
+    found = local_sites(lambda weights: model.run(weights, *few), values, len(few[0]))
+    return [name for name in found if name in guide.real_moments()]
+
+
+@torch.no_grad()
+def _final_figures(model: BayesianNeuralNetwork | PyroModel, guide: Callable, x: Tensor, y: Tensor) -> dict[str, float]:
+    """ELBO and divergence per datum of the finished fit, at temperature 1 and with shared noise."""
+    objective, fits, divergences = MeanFieldELBO(), [], []
+    for _ in range(_FINAL_DRAWS):
+        for part in zip(x.split(_ROWS_AT_ONCE), y.split(_ROWS_AT_ONCE), strict=True):
+            fit, divergence = objective.terms(model, guide, *part)
+            rows = len(part[0])
+            fits.append(float(fit) * model.likelihood_factor(rows) * rows / len(x))
+            divergences.append(float(divergence) * rows / len(x))
+    per_datum = 1 / (_FINAL_DRAWS * len(x))
+    return {"elbo_per_datum": (sum(fits) - sum(divergences)) * per_datum, "kl_per_datum": sum(divergences) * per_datum}
+
+
+def _warn_of_a_bad_fit(history: History, summary: Mapping[str, float], num_data: int, warmup: float) -> None:
+    if "kl_per_datum" in summary and summary["kl_per_datum"] * num_data < _COLLAPSED:
+        warnings.warn(
+            "the posterior has collapsed to the prior: it is within 1 nat of it, and predictions ignore the inputs. "
+            f"Either x says nothing about y, or the fit failed: raise warmup (now {warmup:g}) or num_epochs, write "
+            'start="map", or use a smaller network.',
+            stacklevel=3,
+        )
+    rise = _rise(history)
+    if rise > _STILL_RISING and not history.interrupted:
+        warnings.warn(
+            f"the ELBO was still rising at the end, by {rise:.2g} nats per datum over the last tenth of the "
+            f"{len(history.epochs)} epochs: raise num_epochs.",
+            stacklevel=3,
+        )
+
+
+def _rise(history: History) -> float:
+    """Rise of the ELBO per datum from the last tenth but one to the last, less two standard errors of noise."""
+    tenth = len(history.epochs) // 10
+    if tenth < 2 or "kl" not in history.epochs[0]:
+        return 0.0
+    elbo = -torch.tensor(history["misfit"]) - torch.tensor(history["kl"])
+    before, last = elbo[-2 * tenth : -tenth], elbo[-tenth:]
+    noise = ((before.var() + last.var()) / tenth).sqrt()
+    return float(last.mean() - before.mean() - 2 * noise)

@@ -1,0 +1,327 @@
+"""BayesianNeuralNetwork: a torch network, a prior on its weights and a likelihood, as one Pyro model.
+
+The same density also stands here as plain functions of a dictionary of weights: `log_likelihood` and `log_prior`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import UninitializedParameter
+
+from bayesnn.likelihoods import Affine, Likelihood
+from bayesnn.priors import FittedNormal, Prior, describe, fan_in_normal
+
+__all__ = ["BayesianNeuralNetwork"]
+
+_NUMBERS_AT_ONCE = 2**22
+"""Bound on the weights or inputs of all draws in one vectorised call: 16 MB in float32."""
+
+OBSERVED = "y"
+"""Name of the observed site."""
+
+
+class BayesianNeuralNetwork(nn.Module):
+    r"""A Pyro model: weights from their priors, targets from a likelihood of the network's outputs.
+
+    .. math:: \theta_i \sim p_i, \qquad y_n \sim p(y \mid f_\theta(x_n)).
+
+    Every parameter of the network is a sample site of that name, the likelihood's unknowns (``noise_scale``) are sites
+    too, the data are the plate ``data`` of the data set's size, and the targets are the observed site ``y``. So
+    ``pyro.poutine.trace``, ``pyro.render_model``, any Pyro guide, ``pyro.infer.SVI`` and ``MCMC`` work on it. The
+    network is copied, never changed; a draw of weights is put in with ``torch.func.functional_call``, in ``eval`` mode.
+
+    Data in raw units are standardised inside: `for_data` gives the model that knows a data set's size and units.
+    Features are centred and scaled column by column; pictures (inputs of three axes or more) are divided by one scale
+    for all pixels, their root mean square; indices into an embedding are left as they are.
+
+    Args:
+        network: Maps ``(N, ...)`` to ``(N, K)``, with at least one parameter.
+        prior: Prior on the network's parameters, see `bayesnn.priors`.
+        likelihood: What the K outputs say of a target, see `bayesnn.likelihoods`.
+        standardise: Whether `for_data` scales ``x`` and real ``y``.
+
+    Raises:
+        TypeError: If ``network`` is not a module, or ``prior`` and ``likelihood`` are not what they should be.
+        ValueError: If the network cannot have a posterior: batch normalisation, no parameters, lazy parameters.
+
+    Example:
+        >>> from bayesnn import likelihoods, networks
+        >>> model = BayesianNeuralNetwork(networks.mlp(3, 1, hidden=(4,)), likelihood=likelihoods.gaussian)
+        >>> pyro.poutine.trace(model).get_trace(torch.zeros(5, 3)).nodes["y"]["value"].shape
+        torch.Size([5])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        *,
+        standardise: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_network(network)
+        if not isinstance(likelihood, Likelihood):
+            raise TypeError(
+                f"likelihood must say what the outputs mean; got {likelihood!r}. Write "
+                "likelihood=likelihoods.categorical for classes or likelihood=likelihoods.gaussian for real targets."
+            )
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.likelihood = likelihood
+        self.prior = prior if prior is not None else fan_in_normal()
+        self.standardise = standardise
+        self.num_data: int | None = None
+        zero = next(self.network.parameters()).new_zeros(())
+        self.register_buffer("x_loc", zero)
+        self.register_buffer("x_scale", zero + 1)
+        self.register_buffer("y_loc", zero)
+        self.register_buffer("y_scale", zero + 1)
+        self._prior_scales: dict[str, Tensor] = {}
+        self._priors: dict[str, Distribution] | None = None
+        _check_priors(self)
+
+    x_loc: Tensor
+    x_scale: Tensor
+    y_loc: Tensor
+    y_scale: Tensor
+
+    def __repr__(self) -> str:
+        sites = {name: (value.shape, self.priors()[name]) for name, value in self.network.named_parameters()}
+        sites |= {name: (prior.event_shape, prior) for name, prior in self.latents().items()}
+        width = max(map(len, sites))
+        lines = [f"  {name:{width}}  {tuple(shape)!s:14} {describe(prior)}" for name, (shape, prior) in sites.items()]
+        size = "" if self.num_data is None else f", {self.num_data} data"
+        total = sum(value.numel() for value in self.network.parameters())
+        return "\n".join([f"BayesianNeuralNetwork({self.likelihood.name}, {total} weights{size})", *lines])
+
+    # What the model is
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """Names of the network's parameters, each a sample site."""
+        return [name for name, _ in self.network.named_parameters()]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the network."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+        return next(self.network.parameters()).device
+
+    def priors(self) -> dict[str, Distribution]:
+        """Prior of every parameter by name, its values independent, shaped like the parameter."""
+        if self._priors is None:
+            self._priors = {name: self.prior(name, value) for name, value in self.network.named_parameters()}
+            for name, scale in self._prior_scales.items():
+                self._priors[name] = self._priors[name].with_scale(scale)
+        return self._priors
+
+    def latents(self, num_outputs: int = 1) -> dict[str, Distribution]:
+        """Priors of the likelihood's own unknowns by site name. ``num_outputs`` matters only before `for_data`."""
+        return self.likelihood.latents(self._target(num_outputs))
+
+    def start(self) -> dict[str, Tensor]:
+        """The network's own parameters by name: where a fit begins unless told otherwise."""
+        return {name: value.clone() for name, value in self.network.named_parameters()}
+
+    @property
+    def name(self) -> str:
+        """What the model is, in a word or two."""
+        return f"{self.likelihood.name} network"
+
+    # The Pyro model
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Run as a Pyro model: sample the weights and latents, observe ``y`` (or sample it).
+
+        Args:
+            x: Inputs ``(B, ...)``: the whole data set or a minibatch of it.
+            y: Targets ``(B,)`` or ``(B, D)``, or nothing to sample them.
+
+        Returns:
+            The targets.
+        """
+        weights = {name: pyro.sample(name, prior.to_event()) for name, prior in self.priors().items()}
+        outputs = self.outputs(weights, x)
+        latents = {name: pyro.sample(name, prior) for name, prior in self.latents(outputs.shape[-1]).items()}
+        size = self.num_data if self.num_data is not None and y is not None else len(x)
+        with pyro.plate("data", max(size, len(x)), subsample=torch.arange(len(x), device=outputs.device)):
+            seen = None if y is None else self.likelihood.typed(y, self.dtype)
+            return pyro.sample(OBSERVED, self.members(outputs, latents), obs=seen)
+
+    # The same density, as functions of the weights
+
+    def outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Network outputs ``(N, K)`` at one draw of the weights, on standardised inputs."""
+        own = {name: weights[name] for name in self.priors()}
+        return functional_call(self.network, own, (self.standardised(x),))
+
+    def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
+        """Members ``(S, N)`` at S draws of weights and latents, each ``(S, *shape)``; chunks of draws at once."""
+        network = {name: weights[name] for name in self.priors()}
+        widest = max(sum(value[0].numel() for value in network.values()), x[0].numel() * len(x))
+        run = vmap(self.outputs, in_dims=(0, None), chunk_size=max(1, _NUMBERS_AT_ONCE // widest))
+        return self.members(run(network, x), weights)
+
+    def members(self, outputs: Tensor, weights: Mapping[str, Tensor]) -> Distribution:
+        """The likelihood at given outputs; ``weights`` holds the latents, with the outputs' leading axes in front."""
+        return self.likelihood(outputs, weights, self._target(outputs.shape[-1]))
+
+    def run(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> None:
+        """Run the network at one draw of the weights."""
+        self.outputs(weights, x)
+
+    def likelihood_factor(self, batch: int) -> float:
+        """What the log-likelihood of a minibatch must still be multiplied by: nothing, the plate scales it."""
+        return 1.0
+
+    def trainable(self) -> list[nn.Module]:
+        """Modules whose own parameters are fitted along: none, all of the network's are sample sites."""
+        return []
+
+    def log_likelihood(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """Log-likelihood of each datum ``(N,)`` at one draw of weights and latents, in nats."""
+        return self.members(self.outputs(weights, x), weights).log_prob(self.likelihood.typed(y, self.dtype))
+
+    def log_prior(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Log-prior density of one draw of weights and latents, a scalar in nats."""
+        total = torch.zeros((), dtype=self.dtype, device=self.device)
+        for name, prior in self.priors().items():
+            total = total + prior.log_prob(weights[name]).sum()
+        for name, prior in self.latents().items():
+            total = total + prior.log_prob(weights[name])
+        return total
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """Inputs as the network sees them; indices into an embedding stay as they are."""
+        return x if self._are_indices(x) else (x.to(self.dtype) - self.x_loc) / self.x_scale
+
+    # Knowing a data set
+
+    @torch.no_grad()
+    def for_data(self, x: Tensor, y: Tensor) -> BayesianNeuralNetwork:
+        """This model knowing the size and the units of a data set: a copy, on the same device.
+
+        Args:
+            x: Training inputs ``(N, ...)``.
+            y: Training targets ``(N,)`` or ``(N, D)``.
+
+        Returns:
+            A model whose plate has N data and which takes and gives raw units.
+
+        Raises:
+            ValueError: If the network or the likelihood cannot take these data.
+        """
+        model = copy.deepcopy(self)
+        model.num_data = len(x)
+        if self.standardise and not self._are_indices(x):
+            model.x_loc, model.x_scale = _input_scaling(x.to(self.dtype))
+        y = self.likelihood.checked(y, _num_outputs(model, x[:2])).to(self.dtype)
+        unscaled = Affine(y.new_zeros(y.shape[1:]), y.new_ones(y.shape[1:]))
+        model.y_loc, model.y_scale = self.likelihood.affine(y) if self.standardise else unscaled
+        return model
+
+    def with_fitted_priors(self, guide_moments: Mapping[str, tuple[Tensor, Tensor]]) -> BayesianNeuralNetwork:
+        """This model with every `FittedNormal` prior at the scales that suit a guide best: a copy.
+
+        Args:
+            guide_moments: Mean and standard deviation of each parameter under the guide.
+        """
+        model = copy.deepcopy(self)
+        model._prior_scales = {
+            name: prior.fitted(*guide_moments[name]).scale.detach()
+            for name, prior in self.priors().items()
+            if isinstance(prior, FittedNormal) and name in guide_moments
+        }
+        model._priors = None
+        return model
+
+    def _apply(self, fn: Any, recurse: bool = True) -> BayesianNeuralNetwork:
+        self._prior_scales = {name: fn(scale) for name, scale in self._prior_scales.items()}
+        self._priors = None  # built anew from the moved parameters
+        return super()._apply(fn, recurse)
+
+    def _are_indices(self, x: Tensor) -> bool:
+        embeds = any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in self.network.modules())
+        return embeds and not x.is_floating_point()
+
+    def _target(self, num_outputs: int) -> Affine:
+        if self.num_data is not None:
+            return Affine(self.y_loc, self.y_scale)
+        shape = self.likelihood.event_shape(num_outputs)
+        return Affine(self.y_loc.expand(shape), self.y_scale.expand(shape))
+
+
+def _input_scaling(x: Tensor) -> tuple[Tensor, Tensor]:
+    if x.ndim > 2:
+        scale = x.square().mean().sqrt()
+        return torch.zeros_like(scale), torch.where(scale > 0, scale, torch.ones_like(scale))
+    scale, loc = torch.std_mean(x, dim=0, correction=0)
+    return loc, torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def _num_outputs(model: BayesianNeuralNetwork, x: Tensor) -> int:
+    """Number of outputs K, found by running the network twice on a few inputs; both answers must agree."""
+    try:
+        first, second = (model.outputs(model.start(), x) for _ in range(2))
+    except RuntimeError as error:
+        raise ValueError(
+            f"the network must take inputs of shape (N, {', '.join(map(str, x.shape[1:]))}); it said: {error}"
+        ) from error
+    if first.ndim != 2 or len(first) != len(x):
+        raise ValueError(
+            f"the network must map N inputs to (N, K) outputs; it gave {tuple(first.shape)} for N = {len(x)}. "
+            "End it with nn.Linear(..., K), and K = 1 for one target."
+        )
+    if not torch.equal(first, second) and bool(first.isfinite().all()):
+        raise ValueError(
+            "the network must give the same outputs twice in eval mode; it did not. Functional dropout? Use an "
+            "nn.Dropout layer, or F.dropout(x, training=self.training)."
+        )
+    return first.shape[1]
+
+
+def _check_network(network: nn.Module) -> None:
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"network must be a torch.nn.Module; got {type(network).__name__}.")
+    normalisations = [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
+    if normalisations:
+        raise ValueError(
+            f"batch normalisation makes outputs depend on the batch, so no weight has a posterior; found it in "
+            f"{', '.join(map(repr, normalisations))}. Use nn.LayerNorm or nn.GroupNorm."
+        )
+    values = list(network.parameters())
+    if any(isinstance(value, UninitializedParameter) for value in values):
+        raise ValueError("the network has lazy parameters without a shape; run it once on a few inputs first.")
+    if not values:
+        raise ValueError("the network must have one parameter at least to be uncertain about; it has none.")
+    if not all(value.is_floating_point() for value in values):
+        raise ValueError("all parameters of the network must be real floating-point numbers.")
+
+
+def _check_priors(model: BayesianNeuralNetwork) -> None:
+    for name, value in model.network.named_parameters():
+        prior = model.priors()[name]
+        if not isinstance(prior, Distribution):
+            raise TypeError(
+                f"the prior of {name!r} must be a pyro distribution; got {type(prior).__name__}. A prior is a function "
+                "(name, value) -> distribution: prior=priors.normal(1.0), say."
+            )
+        shape = tuple(prior.batch_shape + prior.event_shape)
+        if shape != tuple(value.shape):
+            raise ValueError(
+                f"the prior of {name!r} must have the parameter's shape {tuple(value.shape)}; got {shape}. Build it "
+                "from the value: lambda name, value: dist.Normal(torch.zeros_like(value), 1.0)."
+            )

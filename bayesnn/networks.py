@@ -1,0 +1,74 @@
+"""Plain torch networks to start from: ``nn.Sequential``s without anything Bayesian in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+__all__ = ["conv_net", "mlp"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+
+
+def mlp(
+    num_inputs: int | Sequence[int], num_outputs: int, *, hidden: Sequence[int] = (50,), activation: str = "relu"
+) -> nn.Sequential:
+    """A multilayer perceptron; pictures are flattened.
+
+    Args:
+        num_inputs: Number of features, or the shape of one input, ``(8, 8)``.
+        num_outputs: Number of outputs K.
+        hidden: Widths of the hidden layers; ``()`` makes a linear model.
+        activation: ``"relu"``, ``"silu"``, ``"tanh"`` or ``"gelu"``.
+
+    Returns:
+        A network from ``(N, num_inputs)`` (or ``(N, 8, 8)``) to ``(N, num_outputs)``. Its linear layers start from
+        torch's own initialisation under the current seed.
+
+    Example:
+        >>> import torch
+        >>> mlp(3, 1, hidden=(20, 20))(torch.zeros(5, 3)).shape
+        torch.Size([5, 1])
+    """
+    shape = [num_inputs] if isinstance(num_inputs, int) else list(num_inputs)
+    widths = [math.prod(shape), *hidden, num_outputs]
+    if min(widths) < 1:
+        raise ValueError(f"every layer needs one unit at least; got widths {widths}.")
+    if activation not in _ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}; got {activation!r}.")
+    layers: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
+    for fan_in, fan_out in pairwise(widths):
+        layers += [nn.Linear(fan_in, fan_out), _ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
+
+
+def conv_net(shape: Sequence[int], num_outputs: int, *, channels: Sequence[int] = (16, 32)) -> nn.Sequential:
+    """A small convolutional network: 3x3 convolutions with pooling, then one linear layer.
+
+    Args:
+        shape: Shape of one input, ``(H, W)`` or ``(C, H, W)``.
+        num_outputs: Number of outputs K.
+        channels: Channels of each convolution; each halves height and width.
+
+    Returns:
+        A network from ``(N, *shape)`` to ``(N, num_outputs)``.
+
+    Example:
+        >>> import torch
+        >>> conv_net((8, 8), 10)(torch.zeros(5, 8, 8)).shape
+        torch.Size([5, 10])
+    """
+    if len(shape) not in (2, 3):
+        raise ValueError(f"shape must be (H, W) or (C, H, W); got {tuple(shape)}.")
+    depth, height, width = (1, *shape) if len(shape) == 2 else shape
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, height))] if len(shape) == 2 else []
+    for fan_in, fan_out in pairwise((depth, *channels)):
+        layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    shrink = 2 ** len(channels)
+    if height < shrink or width < shrink:
+        raise ValueError(f"{len(channels)} poolings need pictures of {shrink} x {shrink} at least; got {tuple(shape)}.")
+    last = channels[-1] * (height // shrink) * (width // shrink)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(last, num_outputs))

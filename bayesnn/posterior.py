@@ -1,0 +1,144 @@
+"""WeightPosterior: draws of a model's unknowns, as a function from inputs to a `Predictive`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from bayesnn.data import as_inputs, on_device
+from bayesnn.predictive import Predictive
+from bayesnn.training import History
+
+__all__ = ["Draws", "Model", "WeightPosterior"]
+
+Draws = Callable[[int, int], dict[str, Tensor]]
+"""``(num_samples, seed) -> weights``: other draws of the same fit, each ``(S, *shape)``."""
+
+_INPUTS_AT_ONCE = 1000
+"""Inputs predicted in one go: the chunk that was fastest on small networks, and it bounds memory."""
+
+
+class Model(Protocol):
+    """What a posterior asks of a model: `BayesianNeuralNetwork`, or `bayesnn.pyro_model.PyroModel` around your own."""
+
+    @property
+    def name(self) -> str:
+        """What the model is, in a word or two."""
+
+    def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
+        """Members ``(S, N)`` at S draws."""
+
+    def to(self, device: torch.device) -> Any:
+        """Move to a device."""
+
+
+@dataclass(frozen=True, eq=False)
+class WeightPosterior:
+    """A fitted method: S draws of a network's weights. Call it on inputs to get a `Predictive`.
+
+    Draws are fixed: two calls agree. It lives where it was fitted; `to` moves it.
+
+    Attributes:
+        model: The model that was fitted, knowing its data's size and units, its priors as fitted.
+        weights: Draws by site name, ``(S, *shape)`` each, the likelihood's unknowns among them.
+        method: Name of the method, ``"svi"``.
+        history: What happened in the fit.
+        summary: Figures of the fit by name: ``elbo_per_datum``, ``kl_per_datum`` and such.
+        draws: Makes other draws of the same fit; ``None`` where there are none to make.
+        guide: The fitted guide, where there is one.
+    """
+
+    model: Model
+    weights: dict[str, Tensor]
+    method: str
+    history: History | None = None
+    summary: Mapping[str, float] = field(default_factory=dict)
+    draws: Draws | None = None
+    guide: Any = None
+
+    def __repr__(self) -> str:
+        figures = "".join(f", {name}={value:.4g}" for name, value in self.summary.items())
+        return f"WeightPosterior({self.method}, {self.model.name}, S={self.num_samples}, device={self.device}{figures})"
+
+    @property
+    def num_samples(self) -> int:
+        """Number of draws S."""
+        return len(next(iter(self.weights.values())))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the draws live."""
+        return next(iter(self.weights.values())).device
+
+    @torch.no_grad()
+    def __call__(self, x: Any) -> Predictive:
+        """Predict.
+
+        Args:
+            x: Inputs ``(N, ...)`` as tensor, array or frame, in raw units; or an iterable of such batches (pairs
+                ``(x, y)`` are taken by their first part).
+
+        Returns:
+            A predictive over S draws and N inputs, in the units of ``y``.
+        """
+        return Predictive.concatenate([self._predict(batch) for batch in _batches(x)])
+
+    def resample(self, num_samples: int, *, seed: int = 0) -> WeightPosterior:
+        """Other draws of the same fit.
+
+        Args:
+            num_samples: Number of draws S.
+            seed: Their seed.
+        """
+        if self.draws is None:
+            raise NotImplementedError(f"{self.method} has no other draws than the {self.num_samples} it was made of.")
+        _check_num_samples(num_samples)
+        return replace(self, weights=self.draws(num_samples, seed))
+
+    def to(self, device: torch.device | str) -> WeightPosterior:
+        """The same posterior on another device."""
+        target = on_device(device, self.device)
+        moved = replace(
+            self,
+            model=copy.deepcopy(self.model).to(target),
+            weights={name: value.to(target) for name, value in self.weights.items()},
+        )
+        if self.draws is None:
+            return moved
+        made = self.draws
+        return replace(
+            moved, draws=lambda number, seed: {name: value.to(target) for name, value in made(number, seed).items()}
+        )
+
+    def _predict(self, x: Any) -> Predictive:
+        inputs = as_inputs(x).to(self.device)
+        try:
+            members = [self.model.predict(self.weights, part) for part in inputs.split(_INPUTS_AT_ONCE)]
+        except RuntimeError as error:
+            raise ValueError(
+                f"x must look like the training inputs, one row each; got {tuple(inputs.shape)}: {error}"
+            ) from error
+        return Predictive.concatenate([Predictive(part) for part in members])
+
+
+def _check_num_samples(num_samples: int) -> None:
+    if not (isinstance(num_samples, int) and num_samples >= 1):
+        raise ValueError(f"num_samples must be a whole number, 1 or more; got {num_samples!r}.")
+
+
+def _batches(x: Any) -> Iterator[Any]:
+    """``x`` itself if it is one block of data, else its batches without their targets."""
+    block = isinstance(x, Tensor) or hasattr(x, "__array__") or hasattr(x, "to_numpy") or not isinstance(x, Iterable)
+    if isinstance(x, list | tuple) and not any(hasattr(part, "__array__") or isinstance(part, tuple) for part in x[:1]):
+        block = True  # nested lists of numbers
+    if block:
+        yield x
+        return
+    for batch in x:
+        yield batch[0] if isinstance(batch, list | tuple) else batch

@@ -1,0 +1,247 @@
+"""Predictive: the mixture of what every draw of the weights predicts. The waist of the package."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from numpy.polynomial.legendre import leggauss
+from torch import Tensor
+from torch.distributions import Distribution, Independent, constraints
+
+from bayesnn import members as parts
+
+__all__ = ["Predictive"]
+
+_BISECTIONS = 60
+
+
+class Predictive(Distribution):
+    r"""The equally weighted mixture of S member distributions over N inputs.
+
+    .. math:: p(y \mid x, D) \approx \frac{1}{S} \sum_s p(y \mid x, \theta_s), \qquad \theta_s \sim q(\theta).
+
+    It is a torch ``Distribution`` of batch shape ``(N,)``; every score, decomposition and plot begins with one.
+
+    Args:
+        members: A distribution of batch shape ``(S, N)`` and event shape ``()`` or ``(D,)``.
+
+    Raises:
+        ValueError: If the members have no draw and input axes.
+
+    Example:
+        >>> members = torch.distributions.Normal(torch.tensor([[0.0], [10.0]]), torch.tensor([[1.0], [3.0]]))
+        >>> predictive = Predictive(members)
+        >>> predictive.mean, predictive.stddev
+        (tensor([5.]), tensor([5.4772]))
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 - torch's own way
+
+    def __init__(self, members: Distribution) -> None:
+        if len(members.batch_shape) != 2:
+            raise ValueError(
+                f"members must have batch shape (S, N), draws by inputs; got {tuple(members.batch_shape)}. "
+                "Several target dimensions belong in the event shape: members.to_event(1)."
+            )
+        if members.batch_shape[0] < 1:
+            raise ValueError("a predictive needs one draw at least; got S = 0.")
+        self.members = members
+        super().__init__(torch.Size(members.batch_shape[1:]), members.event_shape, validate_args=False)
+
+    def __repr__(self) -> str:
+        inner = self._marginal_members
+        return (
+            f"Predictive({type(inner).__name__}, S={self.num_samples}, N={len(self)}, event={tuple(self.event_shape)})"
+        )
+
+    def __len__(self) -> int:
+        return self.batch_shape[0]
+
+    def __getitem__(self, index: Tensor | slice | Sequence[int]) -> Predictive:
+        """The predictive of some of the inputs."""
+        return Predictive(parts.mapped(lambda t: t[:, index], self.members))
+
+    @property
+    def num_samples(self) -> int:
+        """Number of draws S."""
+        return self.members.batch_shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the members live."""
+        return parts.unpack(self.members)[0][0].device
+
+    def to(self, device: torch.device | str) -> Predictive:
+        """The same predictive on another device."""
+        return Predictive(parts.mapped(lambda t: t.to(device), self.members))
+
+    @staticmethod
+    def concatenate(predictives: Sequence[Predictive]) -> Predictive:
+        """One predictive over the inputs of several, which must have the same draws."""
+        return Predictive(parts.concatenate([p.members for p in predictives], axis=1))
+
+    @property
+    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+        """Whether a target is one of finitely many values."""
+        return bool(self.members.has_enumerate_support)
+
+    @property
+    def support(self) -> constraints.Constraint | None:
+        """Where the targets lie."""
+        return self.members.support
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All values a target can take ``(C, N)``, or ``(C, 1)`` unexpanded."""
+        values = self.members.enumerate_support(expand=False)[:, 0]
+        return values.expand((len(values), *self.batch_shape, *self.event_shape)) if expand else values
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Log-probability of each class ``(N, C)``; in nats. Finite support only."""
+        return _log_mean_exp(self.member_log_probs)
+
+    @property
+    def probs(self) -> Tensor:
+        """Probability of each class ``(N, C)``. Finite support only."""
+        return self.log_probs.exp()
+
+    @property
+    def member_log_probs(self) -> Tensor:
+        """Log-probability of each class under each draw ``(S, N, C)``. Finite support only.
+
+        With an event shape ``(D,)`` (D independent labels) it is ``(S, N, D, C)``: of each label for itself.
+        """
+        if not self.has_enumerate_support:
+            raise NotImplementedError(
+                "class probabilities need a finite support; this predictive is over real targets."
+            )
+        marginal = self._marginal_members
+        values = marginal.enumerate_support(expand=False)
+        return torch.stack([marginal.log_prob(value) for value in values], dim=-1)
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable value ``(N,)``. Finite support only."""
+        values = self._marginal_members.enumerate_support(expand=False).flatten()
+        return values[self.log_probs.argmax(-1)]
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean ``(N,)`` or ``(N, D)``, in the units of ``y``."""
+        return self._member_moment("mean").mean(0)
+
+    @property
+    def variance(self) -> Tensor:
+        r"""Variance by the law of total variance, :math:`E_s[\sigma_s^2] + Var_s[\mu_s]`, in squared units of ``y``."""
+        return self._member_moment("variance").mean(0) + self._member_moment("mean").var(0, correction=0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density or log-probability of a target for each input ``(N,)``, in nats.
+
+        Raises:
+            ValueError: If ``value`` does not have one target for each input.
+        """
+        return _log_mean_exp(self.members.log_prob(self._checked(value)), axis=-2)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Distribution function of each target dimension for itself, shape of ``value``."""
+        return self._marginal_members.cdf(self._checked(value)).mean(-2 - len(self.event_shape))
+
+    def icdf(self, value: Tensor | float) -> Tensor:
+        """Quantiles of each target dimension for itself.
+
+        A mixture's quantile lies between the smallest and the largest of its members'; bisection finds it there.
+
+        Args:
+            value: A probability in (0, 1), or several that broadcast against ``(N,)`` or ``(N, D)``.
+
+        Returns:
+            ``(N,)`` or ``(N, D)``, or what that broadcasts to.
+        """
+        level = torch.as_tensor(value, dtype=self.mean.dtype, device=self.mean.device)
+        shape = torch.broadcast_shapes(level.shape, self.batch_shape + self.event_shape)
+        level = level.expand(shape)
+        marginal = self._marginal_members
+        # Members' (S, N, ...) against levels (..., N, ...): the draws stay at the front.
+        lead = len(shape) - len(self.batch_shape + self.event_shape)
+        if lead:
+            return torch.stack([self.icdf(part) for part in level])
+        ends = marginal.icdf(level)
+        low, high = ends.amin(0), ends.amax(0)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            below = marginal.cdf(middle).mean(0) < level
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (low + high) / 2
+
+    def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """The central interval that holds ``level`` of the probability, of each target dimension for itself.
+
+        Returns:
+            Lower and upper end, each ``(N,)`` or ``(N, D)``, in the units of ``y``.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie between 0 and 1; got {level}. For 90 % write 0.9.")
+        return self.icdf((1 - level) / 2), self.icdf((1 + level) / 2)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
+        """Targets ``(*sample_shape, N)`` or ``(*sample_shape, N, D)``: a member at random, then a draw from it."""
+        shape = torch.Size(sample_shape)
+        tensors, pack = parts.unpack(self.members)
+        device = tensors[0].device
+        chosen = torch.randint(self.num_samples, (shape.numel(), len(self)), device=device)
+        inputs = torch.arange(len(self), device=device)
+        drawn = pack([t[chosen, inputs] for t in tensors]).sample()
+        return drawn.reshape(shape + self.batch_shape + self.event_shape)
+
+    def entropy(self) -> Tensor:
+        r"""Entropy of the mixture in nats ``(N,)``: exact for a finite support, by quadrature for one real target.
+
+        The quadrature is :math:`-\int_0^1 \\log p(F^{-1}(u)) du` with 64 Gauss-Legendre nodes.
+        """
+        if self.has_enumerate_support:
+            log_probs = self.log_probs
+            return _entropy(log_probs) if not self.event_shape else _entropy(log_probs).sum(-1)
+        if self.event_shape:
+            raise NotImplementedError("the joint entropy of several real targets has no closed form; use .variance.")
+        nodes, weights = leggauss(64)
+        entropy = torch.zeros_like(self.mean)
+        for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):  # on (-1, 1), of total weight 2
+            entropy -= weight / 2 * self.log_prob(self.icdf((1 + node) / 2))
+        return entropy
+
+    @property
+    def _marginal_members(self) -> Distribution:
+        return self.members.base_dist if isinstance(self.members, Independent) else self.members
+
+    def _member_moment(self, name: str) -> Tensor:
+        moment = getattr(self.members, name)
+        if self.has_enumerate_support and bool(moment.isnan().all()):
+            raise NotImplementedError(f"class labels have no {name}; use .probs or .mode.")
+        return moment
+
+    def _checked(self, value: Tensor) -> Tensor:
+        value = torch.as_tensor(value, device=self.device)
+        if self.has_enumerate_support:
+            value = value.to(self._marginal_members.enumerate_support(expand=False).dtype)
+        else:
+            value = value.to(self.mean.dtype)
+        wanted = self.batch_shape + self.event_shape
+        if value.ndim and value.shape[-len(wanted) :] != wanted:
+            raise ValueError(
+                f"targets must have one row per input, shape {tuple(wanted)}; got {tuple(value.shape)}. "
+                "Pass the y that belongs to these inputs, (N,) for one target and (N, D) for several."
+            )
+        # Draws stay in front of the inputs, extra leading axes in front of the draws.
+        return value.unsqueeze(value.ndim - len(wanted)) if value.ndim > len(wanted) else value
+
+
+def _log_mean_exp(log_values: Tensor, axis: int = 0) -> Tensor:
+    return log_values.logsumexp(axis) - math.log(log_values.shape[axis])
+
+
+def _entropy(log_probs: Tensor) -> Tensor:
+    return torch.special.entr(log_probs.exp()).sum(-1)

@@ -1,0 +1,154 @@
+"""PyroModel: a Pyro model of your own, ``model(x, y=None)``, as a model that can be fitted and can predict."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyro.poutine as poutine
+import torch
+from pyro import settings
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.func import vmap
+
+from bayesnn.members import stack, unpack
+
+__all__ = ["PyroModel"]
+
+
+class PyroModel:
+    """A user's Pyro model with one observed site.
+
+    Predictions put each draw of the latent sites into the model and take the distribution at the observed site,
+    vectorised over draws where the model allows it and one after another where it does not.
+
+    Args:
+        model: Any Pyro model ``model(x, y=None)`` that observes ``y`` at one sample site, within a plate over the data
+            or with one batch axis of N.
+
+    Raises:
+        TypeError: If it cannot be called.
+    """
+
+    def __init__(self, model: Callable) -> None:
+        if not callable(model):
+            raise TypeError(f"model must be a BayesianNeuralNetwork or a Pyro model(x, y=None); got {model!r}.")
+        self._model = model
+        self.observed = ""
+        self.num_data = 0
+        self.scales_itself = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model as it was written."""
+        return self._model(*args, **kwargs)
+
+    @property
+    def name(self) -> str:
+        """Name of the function or class."""
+        return getattr(self._model, "__name__", type(self._model).__name__)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of its parameters, if it has any."""
+        found = next(iter(self._tensors()), None)
+        return found.dtype if found is not None else torch.get_default_dtype()
+
+    @property
+    def device(self) -> torch.device:
+        """Device of its parameters, if it has any."""
+        found = next(iter(self._tensors()), None)
+        return found.device if found is not None else torch.device("cpu")
+
+    def to(self, device: torch.device) -> PyroModel:
+        """A copy on a device; a module is copied, so that a fit leaves the caller's as it was."""
+        moved = copy.copy(self)
+        if isinstance(self._model, nn.Module):
+            moved._model = copy.deepcopy(self._model).to(device)
+        return moved
+
+    def trainable(self) -> list[nn.Module]:
+        """Modules whose own parameters (no sample sites) are fitted along."""
+        return [self._model] if isinstance(self._model, nn.Module) else []
+
+    def with_fitted_priors(self, guide_moments: Mapping[str, tuple[Tensor, Tensor]]) -> PyroModel:
+        """This model: its priors are its own."""
+        return self
+
+    def run(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> None:
+        """Run the model at one draw of its latent sites."""
+        poutine.condition(self._model, data=dict(weights))(x, y)
+
+    @torch.no_grad()
+    def for_data(self, x: Tensor, y: Tensor, batch_size: int) -> PyroModel:
+        """This model knowing its observed site and the size of its data: a copy.
+
+        Raises:
+            ValueError: If the model does not observe ``y`` at exactly one site, or a latent site lies within the plate
+                over the data.
+        """
+        size = min(batch_size, len(x))
+        trace = poutine.trace(self._model).get_trace(x[:size], y[:size])
+        observed = [name for name in trace.observation_nodes if type(trace.nodes[name]["fn"]).__name__ != "_Subsample"]
+        if len(observed) != 1:
+            raise ValueError(
+                f"the model must observe y at exactly one sample site; found {len(observed)} "
+                f"({', '.join(observed) or 'none'}). Write pyro.sample('y', ..., obs=y) once."
+            )
+        frames = {frame.name for frame in trace.nodes[observed[0]]["cond_indep_stack"]}
+        for name in trace.stochastic_nodes:
+            local = [f.name for f in trace.nodes[name]["cond_indep_stack"] if f.name in frames and f.size == size]
+            if local:
+                raise ValueError(
+                    f"latent site {name!r} must not lie within the plate over the data, {local[0]!r}: each datum would "
+                    "have its own, and a new input none. Sample it outside of the plate."
+                )
+        known = copy.copy(self)
+        known.observed, known.num_data = observed[0], len(x)
+        scale = float(trace.nodes[observed[0]]["scale"])
+        known.scales_itself = size == len(x) or abs(scale * size - len(x)) < 1e-6 * len(x)
+        return known
+
+    def likelihood_factor(self, batch: int) -> float:
+        """What the log-likelihood of a minibatch must be multiplied by to stand for the whole data set."""
+        return 1.0 if self.scales_itself else self.num_data / batch
+
+    @torch.no_grad()
+    def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
+        """Members ``(S, N)`` at S draws of the latent sites, each ``(S, *shape)``."""
+        quiet = settings.context(
+            module_local_params=True, validate_distributions_pyro=False, validate_distributions_torch=False
+        )
+        # The model samples y on the way; its numbers are not used, and the caller's random state is left alone.
+        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []), quiet:
+            try:
+                return self._vectorised(weights, x)
+            except (RuntimeError, NotImplementedError, ValueError):
+                # A model with Python branches on its values, in-place writes or a shape of its own: draw by draw.
+                draws = [{n: v[s] for n, v in weights.items()} for s in range(len(next(iter(weights.values()))))]
+                return stack([self._at(draw, x) for draw in draws])
+
+    def _at(self, draw: Mapping[str, Tensor], x: Tensor) -> Distribution:
+        trace = poutine.trace(poutine.condition(self._model, data=dict(draw))).get_trace(x)
+        members = trace.nodes[self.observed]["fn"]
+        if members.batch_shape != (len(x),):
+            raise ValueError(
+                f"the observed site must have batch shape (N,) = ({len(x)},); got {tuple(members.batch_shape)}. Put it "
+                "in a plate over the data, and target dimensions in the event: .to_event(1)."
+            )
+        return members
+
+    def _vectorised(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
+        packs = []
+
+        def tensors_at(draw: dict[str, Tensor]) -> list[Tensor]:
+            tensors, pack = unpack(self._at(draw, x))
+            packs.append(pack)
+            return tensors
+
+        stacked = vmap(tensors_at, randomness="different")(dict(weights))
+        return packs[0](stacked)
+
+    def _tensors(self) -> list[Tensor]:
+        return list(self._model.parameters()) if isinstance(self._model, nn.Module) else []

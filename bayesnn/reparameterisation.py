@@ -1,0 +1,169 @@
+"""Low-variance noise for the weights of linear and convolutional layers.
+
+A weight drawn once for a minibatch gives all its data the same noise, and their gradients the same error. Drawing each
+datum's noise for itself leaves the expected log-likelihood of the minibatch as it is, a sum over data, and lowers the
+gradient's variance. Two ways, both exact for every datum:
+
+- *Local reparameterisation*, where a layer maps one row per datum: with weights ``N(mu, sigma^2)`` its outputs are
+  normal with mean ``x mu^T`` and variance ``x^2 (sigma^2)^T``, and are drawn themselves.
+- *Flipout*, for convolutions and for linear layers over more axes: the shared perturbation's signs are flipped for each
+  datum by a random vector on the inputs and one on the outputs, which leaves its distribution as it is.
+
+The network is not rewritten: while the mode is on, calls of ``F.linear`` and ``F.conv*d`` with a sampled weight are
+answered in its place.
+
+References:
+    Kingma, Salimans and Welling (2015), Variational Dropout and the Local Reparameterization Trick, arXiv:1506.02557,
+    equation 6. Wen et al. (2018), Flipout, arXiv:1803.04386, equations 3 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["PerDatumNoise", "local_sites"]
+
+_CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
+_SMALLEST_VARIANCE = 1e-16
+"""Keeps the square root's gradient finite where all inputs of a unit are zero."""
+
+
+@dataclass
+class _Site:
+    name: str
+    loc: Tensor
+    scale: Tensor
+    value: Tensor
+
+
+class PerDatumNoise(TorchFunctionMode):
+    """While on, linear and convolutional layers draw their weights' noise for each datum.
+
+    Args:
+        values: Sampled weights by site name, as the network will be handed them.
+        moments: Mean and standard deviation of the normal each was drawn from.
+        sites: Names of the sites to treat so, from `local_sites`.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Tensor], moments: Mapping[str, tuple[Tensor, Tensor]], sites: Iterable[str]
+    ) -> None:
+        super().__init__()
+        self._site_of = {id(values[name]): _Site(name, *moments[name], values[name]) for name in sites}
+
+    def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Answer a layer's call; pass all others on."""
+        kwargs = kwargs or {}
+        if func is F.linear or func in _CONVOLUTIONS:
+            x, weight, bias, rest, options = _layer_arguments(args, kwargs)
+            site = self._site_of.get(id(weight))
+            if site is not None:
+                noise = self._site_of.get(id(bias)) if bias is not None else None
+                if func is F.linear and x.ndim == 2:
+                    return _local(x, site, bias, noise)
+                return _flipout(lambda a, w: func(a, w, None, *rest, **options), x, site, bias, noise, func is F.linear)
+        return func(*args, **kwargs)
+
+
+def local_sites(run: Callable[[Mapping[str, Tensor]], Any], values: Mapping[str, Tensor], num_data: int) -> list[str]:
+    """Names of the sites whose noise may be drawn for each datum.
+
+    A weight qualifies if a run of the network uses it exactly once, as the weight of a linear or convolutional layer
+    (or as that layer's bias) whose input has one entry per datum in front. A weight that is used twice, normed,
+    transposed or recurrent must be the same everywhere, and keeps its shared draw.
+
+    Args:
+        run: Runs the network at given weights on ``num_data`` inputs.
+        values: Weights by site name.
+        num_data: Number of inputs ``run`` uses.
+    """
+    watch = _Watch(values, num_data)
+    with torch.no_grad(), watch:
+        run(values)
+    weights = [name for name in watch.layers if watch.uses[name] == 1]
+    biases = [watch.layers[name] for name in weights]
+    return [*weights, *(name for name in biases if name is not None and watch.uses[name] == 1)]
+
+
+class _Watch(TorchFunctionMode):
+    """Counts how often each weight is used, and by which layer."""
+
+    def __init__(self, values: Mapping[str, Tensor], num_data: int) -> None:
+        super().__init__()
+        self._name_of = {id(value): name for name, value in values.items()}
+        self._num_data = num_data
+        self.uses = dict.fromkeys(values, 0)
+        self.layers: dict[str, str | None] = {}
+
+    def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") != "__get__":  # reading .shape, .device, .grad is no use of the value
+            for value in _tensors((*args, *kwargs.values())):
+                if id(value) in self._name_of:
+                    self.uses[self._name_of[id(value)]] += 1
+        if func is F.linear or func in _CONVOLUTIONS:
+            x, weight, bias, _, _ = _layer_arguments(args, kwargs)
+            batched = x.ndim >= 2 and len(x) == self._num_data and (func is F.linear or x.ndim == weight.ndim)
+            if id(weight) in self._name_of and batched:
+                self.layers[self._name_of[id(weight)]] = self._name_of.get(id(bias))
+        return func(*args, **kwargs)
+
+
+def _layer_arguments(args: Any, kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor | None, Any, dict[str, Any]]:
+    """Input, weight, bias, further positional and further named arguments of a layer's function."""
+    options = dict(kwargs)
+    values = [*args, *(options.pop(name, None) for name in ("input", "weight", "bias")[len(args) :])]
+    return values[0], values[1], values[2], values[3:], options
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _tensors(value)
+    return found
+
+
+def _local(x: Tensor, site: _Site, bias: Tensor | None, noise: _Site | None) -> Tensor:
+    mean = F.linear(x, site.loc, bias if noise is None else noise.loc)
+    variance = F.linear(x.square(), site.scale.square(), None if noise is None else noise.scale.square())
+    return mean + variance.clamp_min(_SMALLEST_VARIANCE).sqrt() * torch.randn_like(mean)
+
+
+def _flipout(
+    layer: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    site: _Site,
+    bias: Tensor | None,
+    noise: _Site | None,
+    features_last: bool,
+) -> Tensor:
+    mean = layer(x, site.loc)
+    axis = -1 if features_last else 1
+    signs_in = _signs(x, axis)
+    signs_out = _signs(mean, axis)
+    outputs = mean + layer(x * signs_in, site.value - site.loc) * signs_out
+    if bias is None:
+        return outputs
+    shape = [1] * outputs.ndim
+    shape[axis] = -1
+    outputs = outputs + (bias if noise is None else noise.loc).view(shape)
+    if noise is not None:
+        outputs = outputs + noise.scale.view(shape) * torch.randn(signs_out.shape, dtype=x.dtype, device=x.device)
+    return outputs
+
+
+def _signs(like: Tensor, axis: int) -> Tensor:
+    """Random signs, one for each datum and feature, that broadcast over the other axes."""
+    shape = [1] * like.ndim
+    shape[0], shape[axis] = like.shape[0], like.shape[axis]
+    return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(0.5).mul_(2).sub_(1)

@@ -1,0 +1,167 @@
+"""The one optimisation loop: epochs of minibatches, a step size that falls, a progress bar, and nothing lost."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+__all__ = ["History", "Loss", "Minibatches", "optimise"]
+
+Loss = Callable[[int, Sequence[Tensor]], dict[str, Tensor]]
+"""``(step, batch) -> terms``: a dictionary of scalars, per datum, whose ``"loss"`` is what is minimised."""
+
+Callback = Callable[[int, dict[str, float]], object]
+"""Called after each epoch with its number and the mean of each term."""
+
+_FINAL_RATE = 0.01
+"""The step size falls to this fraction of its start, along half a cosine."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in a fit: the mean of every term in each epoch.
+
+    Attributes:
+        epochs: One dictionary per epoch.
+        seconds: Wall time.
+        interrupted: Whether it was stopped by hand.
+    """
+
+    epochs: list[dict[str, float]] = field(repr=False)
+    seconds: float
+    interrupted: bool
+
+    def __getitem__(self, name: str) -> list[float]:
+        """A term over the epochs."""
+        return [epoch[name] for epoch in self.epochs]
+
+
+class Minibatches:
+    """Minibatches of equal rows of several tensors, shuffled anew each time they are gone through.
+
+    Args:
+        tensors: Tensors of one length, on one device.
+        size: Rows in a batch; the last may have fewer. With all rows in one batch the order stays.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], size: int) -> None:
+        if size < 1:
+            raise ValueError(f"batch_size must be 1 or more; got {size}.")
+        self.tensors = list(tensors)
+        self.num_rows = len(tensors[0])
+        self.size = min(size, self.num_rows)
+
+    def __len__(self) -> int:
+        return math.ceil(self.num_rows / self.size)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        if len(self) == 1:
+            yield self.tensors
+            return
+        order = torch.randperm(self.num_rows).to(self.tensors[0].device)
+        for chosen in order.split(self.size):
+            yield [tensor[chosen] for tensor in self.tensors]
+
+
+def optimise(
+    loss: Loss,
+    parameters: Iterable[Tensor],
+    batches: Minibatches,
+    *,
+    num_epochs: int,
+    learning_rate: float,
+    progress: bool = True,
+    callback: Callback | None = None,
+    label: str = "fit",
+) -> History:
+    """Minimise a loss by Adam, in place.
+
+    The step size falls along half a cosine to a hundredth of its start. On Ctrl-C the state reached is kept. If the
+    loss stops being finite, the last finite state comes back and a warning says what to lower.
+
+    Args:
+        loss: Terms of the loss of one minibatch, per datum.
+        parameters: Leaves to change.
+        batches: The data.
+        num_epochs: Passes over the data.
+        learning_rate: Adam's step size at the start.
+        progress: Whether to show a progress bar.
+        callback: Called after each epoch with its number and the mean of each term.
+        label: What the bar says.
+
+    Returns:
+        The mean of every term in each epoch.
+
+    Raises:
+        ValueError: If ``num_epochs`` or ``learning_rate`` is not positive, or the first epoch's loss is not finite.
+
+    References:
+        Kingma and Ba (2015), Adam, arXiv:1412.6980; Loshchilov and Hutter (2017), SGDR, arXiv:1608.03983, equation 5.
+    """
+    if num_epochs < 1:
+        raise ValueError(f"num_epochs must be 1 or more; got {num_epochs}.")
+    if not (learning_rate > 0 and math.isfinite(learning_rate)):
+        raise ValueError(f"learning_rate must be positive; got {learning_rate}. Write learning_rate=0.01, say.")
+    leaves = list(parameters)
+    optimiser = torch.optim.Adam(leaves, lr=learning_rate, fused=True)
+    num_steps, step = num_epochs * len(batches), 0
+    epochs: list[dict[str, float]] = []
+    finite = [leaf.detach().clone() for leaf in leaves]
+    started, interrupted = time.perf_counter(), False
+    bar = tqdm(total=num_steps, desc=label, disable=not progress, leave=False, unit="step", mininterval=0.3)
+    try:
+        for epoch in range(num_epochs):
+            sums: dict[str, Tensor] = {}
+            for batch in batches:
+                rate = _FINAL_RATE + (1 - _FINAL_RATE) * (1 + math.cos(math.pi * step / num_steps)) / 2
+                optimiser.param_groups[0]["lr"] = learning_rate * rate
+                terms = loss(step, batch)
+                optimiser.zero_grad(set_to_none=True)
+                terms["loss"].backward()
+                optimiser.step()
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * len(batch[0])
+                step += 1
+                bar.update()
+            means = {name: float(value) / batches.num_rows for name, value in sums.items()}
+            if not math.isfinite(means["loss"]):
+                _put_back(leaves, finite)
+                _say_not_finite(epoch, num_epochs, learning_rate)
+                break
+            epochs.append(means)
+            if epoch % max(1, num_epochs // 100) == 0 and all(bool(leaf.isfinite().all()) for leaf in leaves):
+                finite = [leaf.detach().clone() for leaf in leaves]
+            bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
+            if callback is not None:
+                callback(epoch, means)
+    except KeyboardInterrupt:
+        interrupted = True
+        warnings.warn(
+            f"stopped by hand after {len(epochs)} of {num_epochs} epochs; the state reached is kept.", stacklevel=3
+        )
+    finally:
+        bar.close()
+    return History(epochs, time.perf_counter() - started, interrupted)
+
+
+@torch.no_grad()
+def _put_back(leaves: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for leaf, value in zip(leaves, values, strict=True):
+        leaf.copy_(value)
+
+
+def _say_not_finite(epoch: int, num_epochs: int, learning_rate: float) -> None:
+    advice = f"Lower learning_rate (now {learning_rate:g}) or rescale the data."
+    if epoch == 0:
+        raise ValueError(f"the loss must be finite; in the first epoch it was not. {advice}")
+    warnings.warn(
+        f"the loss stopped being finite in epoch {epoch + 1} of {num_epochs}; the last finite state is kept. {advice}",
+        stacklevel=4,
+    )
