@@ -1,6 +1,7 @@
 """Bayesian neural networks in Pyro that fit well by default, and say when they did not."""
 
-from bayesnn import likelihoods, networks, priors
+from bayesnn import likelihoods, networks, plots, priors
+from bayesnn.evaluation import compare, evaluate, misclassification, out_of_distribution
 from bayesnn.methods.map import fit_map
 from bayesnn.methods.svi import fit_svi
 from bayesnn.model import BayesianNeuralNetwork
@@ -10,11 +11,16 @@ from bayesnn.uncertainty import decompose
 __all__ = [
     "BayesianNeuralNetwork",
     "Predictive",
+    "compare",
     "decompose",
+    "evaluate",
     "fit_map",
     "fit_svi",
     "likelihoods",
+    "misclassification",
     "networks",
+    "out_of_distribution",
+    "plots",
     "priors",
 ]
 __version__ = "0.1.0.dev0"

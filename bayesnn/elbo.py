@@ -74,7 +74,9 @@ class MeanFieldELBO(TraceMeanField_ELBO):
     ) -> tuple[Tensor, ...]:
         guide_sites = guide.sites()
         values = {name: site.rsample() for name, site in guide_sites.items()}
-        with PerDatumNoise(values, guide.real_moments(), self.per_datum_noise):
+        normals = {name: guide_sites[name].base_dist for name in self.per_datum_noise}
+        moments = {name: (normal.loc, normal.scale) for name, normal in normals.items()}
+        with PerDatumNoise(values, moments, self.per_datum_noise):
             log_likelihood = model.log_likelihood(values, x, y).sum()
         priors = {name: prior.to_event() for name, prior in model.priors().items()} | model.latents()
         divergences = [site_divergence(site, priors[name], values[name]) for name, site in guide_sites.items()]

@@ -50,18 +50,22 @@ def prepared_pyro_model(
     target_device = on_device(device, known.device)
     known = known.to(target_device)
     inputs, targets = ((t.to(known.dtype) if t.is_floating_point() else t).to(target_device) for t in (inputs, targets))
-    with isolated(0, target_device):
+    with isolated(0, target_device, validate=True):
         known = known.for_data(inputs, targets, batch_size or len(inputs))
     return known, inputs, targets
 
 
 @contextmanager
-def isolated(seed: int, device: torch.device) -> Iterator[None]:
-    """A seed for what is inside; outside, the random state and Pyro's parameter store stay as they were."""
+def isolated(seed: int, device: torch.device, *, validate: bool = False) -> Iterator[None]:
+    """A seed for what is inside; outside, the random state and Pyro's parameter store stay as they were.
+
+    Pyro's and torch's checks of every distribution cost time in every step, so they are off unless ``validate``.
+    """
     if not isinstance(seed, int):
         raise TypeError(f"seed must be a whole number; got {seed!r}.")
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), pyro.settings.context(module_local_params=True):
+    checks = {} if validate else {"validate_distributions_pyro": False, "validate_distributions_torch": False}
+    with torch.random.fork_rng(devices=devices), pyro.settings.context(module_local_params=True, **checks):
         torch.manual_seed(seed)
         yield
 

@@ -77,7 +77,7 @@ class Likelihood:
         raise NotImplementedError
 
     def typed(self, y: Tensor, dtype: torch.dtype) -> Tensor:
-        """``y`` as the distribution wants it beside a network of type ``dtype``: floating point, or int64 for labels."""
+        """``y`` in the distribution's type, beside a network of type ``dtype``: floating point, or int64 for labels."""
         return y.to(dtype)
 
     def __call__(

@@ -1,0 +1,110 @@
+"""The report of a comparison: one HTML file with everything in it, and the results as JSON."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import platform
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from bayesnn import plots
+from bayesnn.benchmark import Run
+from bayesnn.predictive import Predictive
+from bayesnn.tables import html_table
+from bayesnn.uncertainty import scores
+
+__all__ = ["write"]
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
+h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; }}
+.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .85rem; white-space: nowrap; }}
+th, td {{ padding: .35rem .7rem; text-align: right; border-bottom: 1px solid #ddd;
+  font-variant-numeric: tabular-nums; }}
+th:first-child, td:first-child {{ text-align: left; font-weight: 600; }}
+img {{ max-width: 100%; height: auto; }} p, li {{ max-width: 46rem; }} footer {{ color: #666; font-size: .85rem; }}
+</style></head><body>{body}</body></html>
+"""
+
+
+def write(run: Run, folder: Path) -> None:
+    """Write ``report.html`` and ``results.json`` into a folder, which is made if it is not there.
+
+    Args:
+        run: A finished comparison.
+        folder: Where to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(run.to_json(), indent=1, allow_nan=False) + "\n")
+    (folder / "report.html").write_text(_page(run), encoding="utf-8")
+
+
+def _page(run: Run) -> str:
+    split, settings = run.split, run.settings
+    title = f"Which methods know what they don't know? {split.name}"
+    spread = "mean ± standard deviation over the seeds" if len(settings.seeds) > 1 else "one seed"
+    body = [
+        f"<h1>{html.escape(title)}</h1>",
+        f"<p>Trained on {len(split.x_train)} pictures of {len(split.classes)} classes "
+        f"({html.escape(', '.join(split.classes))}), tested on {len(split.x_test)} others and on {len(split.x_ood)} "
+        f"pictures of a class that was never shown. Network: {_widths(settings.hidden)}, {settings.activation}. "
+        f"Seeds {', '.join(map(str, settings.seeds))}; figures are the {spread}.</p>",
+        f'<div class="wide">{html_table(run.rows)}</div>',
+        _READING,
+    ]
+    for name, posterior in run.posteriors.items():
+        inside, outside = run.inside[name], run.outside[name]
+        body += [f"<h2>{html.escape(name)}</h2>", f"<p><code>{html.escape(repr(posterior))}</code></p>"]
+        body.append(_picture(_histograms(inside, outside), f"{name}: uncertainty of known and never-seen classes"))
+        body.append("<p>The pictures it is most uncertain of, known and never seen together:</p>")
+        both = Predictive.concatenate([inside, outside])
+        truth = [f"is {split.classes[int(label)]}" for label in split.y_test] + ["unseen"] * len(split.x_ood)
+        pictures = plots.uncertain_pictures(
+            torch.cat([split.x_test, split.x_ood]), both, truth=truth, classes=split.classes
+        )
+        body.append(_picture(pictures, f"{name}: most uncertain pictures, aleatoric and epistemic part in nats"))
+        if posterior.history is not None and "kl" in posterior.history.epochs[0]:
+            body.append("<p>The fit, epoch by epoch (the weight of the KL rises over the first half):</p>")
+            figure = Figure(figsize=(5.5, 3.2), layout="constrained")
+            plots.elbo_curve(posterior.history, ax=figure.subplots())
+            body.append(_picture(figure, f"{name}: ELBO per epoch"))
+    machine = f"torch {torch.__version__}, Python {platform.python_version()}, {run.settings.device or 'cpu'}"
+    body.append(f"<footer><p>Plots and pictures are of seed {settings.seeds[0]}. {html.escape(machine)}.</p></footer>")
+    return _PAGE.format(title=html.escape(title), body="\n".join(body))
+
+
+_READING = """<ul>
+<li><b>NLL</b>: negative log predictive density in nats, <b>ECE</b>: expected calibration error; smaller is better.</li>
+<li><b>mistakes AUROC</b>: the chance that a mistake has a larger uncertainty (one less the largest probability) than a
+right answer. <b>OOD</b>: the chance that a picture of the unseen class has a larger one than a test picture, for each
+score. 0.5 is chance, 1 perfect.</li>
+<li><b>ELBO</b>: evidence lower bound per datum in nats, the objective of the variational fit; larger is better.</li>
+<li>A single network (map) has no epistemic part: its mutual information is 0 everywhere, and its AUROC 0.5.</li>
+</ul>"""
+
+
+def _histograms(inside: Predictive, outside: Predictive) -> Figure:
+    here, there = scores(inside), scores(outside)
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    for ax, score in zip(figure.subplots(1, 2), ("entropy", "mutual_information"), strict=True):
+        plots.detection_histogram(here[score], there[score], score=score.replace("_", " "), ax=ax)
+    return figure
+
+
+def _picture(figure: Figure, description: str) -> str:
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    data = base64.b64encode(png.getvalue()).decode()
+    return f'<p><img alt="{html.escape(description)}" src="data:image/png;base64,{data}"></p>'
+
+
+def _widths(hidden: tuple[int, ...]) -> str:
+    return "hidden layers of " + " and ".join(map(str, hidden)) if hidden else "linear"

@@ -1,0 +1,76 @@
+"""Tables of figures as text and as HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["figure_text", "html_table", "text_table"]
+
+_HEADINGS = {
+    "nll": "NLL",
+    "rmse": "RMSE",
+    "ece": "ECE",
+    "misclassification_auroc": "mistakes AUROC",
+    "ood_auroc_max_probability": "OOD max prob",
+    "ood_auroc_entropy": "OOD entropy",
+    "ood_auroc_mutual_information": "OOD mutual inf",
+    "elbo_per_datum": "ELBO / datum",
+    "fit_seconds": "fit s",
+    "predict_seconds": "predict s",
+}
+
+
+def text_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as aligned text, one line each under a line of headings.
+
+    Args:
+        rows: Figures by column: numbers, words, or ``{"mean": m, "sd": s}`` for a figure with its spread.
+
+    Example:
+        >>> print(text_table([{"method": "svi", "nll": {"mean": 0.1234, "sd": 0.01}}]))
+        method            NLL
+        svi     0.123 ± 0.010
+    """
+    lines = _cells(rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    padded = [
+        [
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def html_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The same as an HTML ``<table>``."""
+    head, *body = _cells(rows)
+    row = "<tr>{}</tr>".format
+    heading = row("".join(f"<th>{html.escape(text)}</th>" for text in head))
+    return (
+        f"<table>{heading}{''.join(row(''.join(f'<td>{html.escape(t)}</td>' for t in line)) for line in body)}</table>"
+    )
+
+
+def figure_text(value: Any) -> str:
+    """One figure as text: three decimals, one for seconds and such above 10, a dash where there is none."""
+    if isinstance(value, dict):
+        mean, spread = value.get("mean"), value.get("sd")
+        return figure_text(mean) if spread is None else f"{figure_text(mean)} ± {spread:.{_decimals(mean)}f}"
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.{_decimals(value)}f}"
+    return "–" if value is None else str(value)
+
+
+def _decimals(value: float | None) -> int:
+    return 1 if value is not None and abs(value) >= 10 else 3
+
+
+def _cells(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    heading = [_HEADINGS.get(name, name.replace("_", " ")) for name in columns]
+    return [heading, *([figure_text(row.get(name)) for name in columns] for row in rows)]
