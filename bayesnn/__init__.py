@@ -1,6 +1,6 @@
 """Bayesian neural networks in Pyro that fit well by default, and say when they did not."""
 
-from bayesnn import likelihoods, networks, plots, priors
+from bayesnn import likelihoods, networks, priors
 from bayesnn.evaluation import compare, evaluate, misclassification, out_of_distribution
 from bayesnn.methods.map import fit_map
 from bayesnn.methods.svi import fit_svi
@@ -20,7 +20,6 @@ __all__ = [
     "misclassification",
     "networks",
     "out_of_distribution",
-    "plots",
     "priors",
 ]
 __version__ = "0.1.0.dev0"

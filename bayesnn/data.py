@@ -90,7 +90,7 @@ def _tensor(values: Any, name: str) -> Tensor:
     if hasattr(values, "to_numpy"):  # pandas and polars, frames and series
         values = values.to_numpy()
     try:
-        tensor = values if isinstance(values, Tensor) else torch.as_tensor(values)
+        tensor = values if isinstance(values, Tensor) else torch.tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"{name} must be a tensor, array or frame of numbers; got {type(values).__name__} ({error}). "

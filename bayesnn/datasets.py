@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 __all__ = ["Split", "digits"]
@@ -61,6 +59,10 @@ def digits(hold_out: int = 9, *, test_fraction: float = 0.3, seed: int = 0) -> S
         raise ValueError(f"hold_out must be a digit from 0 to 9; got {hold_out!r}.")
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must lie between 0 and 1; got {test_fraction}.")
+    # Imported here: importing scikit-learn changes the process's warning filters, importing bayesnn must not.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     pixels, labels = load_digits(return_X_y=True)
     x = torch.tensor(pixels, dtype=torch.float32).view(-1, 8, 8)
     y = torch.tensor(labels)

@@ -72,6 +72,8 @@ def isolated(seed: int, device: torch.device, *, validate: bool = False) -> Iter
 
 def epochs_for(num_epochs: int | None, steps: int, num_data: int, batch_size: int) -> int:
     """The number of epochs asked for, or as many as make about ``steps`` steps, 20 at least."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more; got {batch_size}.")
     if num_epochs is not None:
         return num_epochs
     return max(20, math.ceil(steps / math.ceil(num_data / batch_size)))

@@ -14,11 +14,10 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import UninitializedParameter
 
+from bayesnn.checks import check_network, check_prior, num_outputs
 from bayesnn.likelihoods import Affine, Likelihood
-from bayesnn.priors import FittedNormal, Prior, describe, fan_in_normal
+from bayesnn.priors import FittedNormal, Prior, describe, fan_in_normal, for_network
 
 __all__ = ["BayesianNeuralNetwork"]
 
@@ -69,7 +68,7 @@ class BayesianNeuralNetwork(nn.Module):
         standardise: bool = True,
     ) -> None:
         super().__init__()
-        _check_network(network)
+        check_network(network)
         if not isinstance(likelihood, Likelihood):
             raise TypeError(
                 f"likelihood must say what the outputs mean; got {likelihood!r}. Write "
@@ -77,7 +76,7 @@ class BayesianNeuralNetwork(nn.Module):
             )
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.likelihood = likelihood
-        self.prior = prior if prior is not None else fan_in_normal()
+        self.prior = for_network(prior if prior is not None else fan_in_normal(), self.network)
         self.standardise = standardise
         self.num_data: int | None = None
         zero = next(self.network.parameters()).new_zeros(())
@@ -87,7 +86,8 @@ class BayesianNeuralNetwork(nn.Module):
         self.register_buffer("y_scale", zero + 1)
         self._prior_scales: dict[str, Tensor] = {}
         self._priors: dict[str, Distribution] | None = None
-        _check_priors(self)
+        for name, value in self.network.named_parameters():
+            check_prior(name, value, self.priors()[name])
 
     x_loc: Tensor
     x_scale: Tensor
@@ -228,7 +228,7 @@ class BayesianNeuralNetwork(nn.Module):
         model.num_data = len(x)
         if self.standardise and not self._are_indices(x):
             model.x_loc, model.x_scale = _input_scaling(x.to(self.dtype))
-        y = self.likelihood.checked(y, _num_outputs(model, x[:2])).to(self.dtype)
+        y = self.likelihood.checked(y, num_outputs(lambda few: model.outputs(model.start(), few), x[:2])).to(self.dtype)
         unscaled = Affine(y.new_zeros(y.shape[1:]), y.new_ones(y.shape[1:]))
         model.y_loc, model.y_scale = self.likelihood.affine(y) if self.standardise else unscaled
         return model
@@ -270,58 +270,3 @@ def _input_scaling(x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(scale), torch.where(scale > 0, scale, torch.ones_like(scale))
     scale, loc = torch.std_mean(x, dim=0, correction=0)
     return loc, torch.where(scale > 0, scale, torch.ones_like(scale))
-
-
-def _num_outputs(model: BayesianNeuralNetwork, x: Tensor) -> int:
-    """Number of outputs K, found by running the network twice on a few inputs; both answers must agree."""
-    try:
-        first, second = (model.outputs(model.start(), x) for _ in range(2))
-    except RuntimeError as error:
-        raise ValueError(
-            f"the network must take inputs of shape (N, {', '.join(map(str, x.shape[1:]))}); it said: {error}"
-        ) from error
-    if first.ndim != 2 or len(first) != len(x):
-        raise ValueError(
-            f"the network must map N inputs to (N, K) outputs; it gave {tuple(first.shape)} for N = {len(x)}. "
-            "End it with nn.Linear(..., K), and K = 1 for one target."
-        )
-    if not torch.equal(first, second) and bool(first.isfinite().all()):
-        raise ValueError(
-            "the network must give the same outputs twice in eval mode; it did not. Functional dropout? Use an "
-            "nn.Dropout layer, or F.dropout(x, training=self.training)."
-        )
-    return first.shape[1]
-
-
-def _check_network(network: nn.Module) -> None:
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"network must be a torch.nn.Module; got {type(network).__name__}.")
-    normalisations = [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
-    if normalisations:
-        raise ValueError(
-            f"batch normalisation makes outputs depend on the batch, so no weight has a posterior; found it in "
-            f"{', '.join(map(repr, normalisations))}. Use nn.LayerNorm or nn.GroupNorm."
-        )
-    values = list(network.parameters())
-    if any(isinstance(value, UninitializedParameter) for value in values):
-        raise ValueError("the network has lazy parameters without a shape; run it once on a few inputs first.")
-    if not values:
-        raise ValueError("the network must have one parameter at least to be uncertain about; it has none.")
-    if not all(value.is_floating_point() for value in values):
-        raise ValueError("all parameters of the network must be real floating-point numbers.")
-
-
-def _check_priors(model: BayesianNeuralNetwork) -> None:
-    for name, value in model.network.named_parameters():
-        prior = model.priors()[name]
-        if not isinstance(prior, Distribution):
-            raise TypeError(
-                f"the prior of {name!r} must be a pyro distribution; got {type(prior).__name__}. A prior is a function "
-                "(name, value) -> distribution: prior=priors.normal(1.0), say."
-            )
-        shape = tuple(prior.batch_shape + prior.event_shape)
-        if shape != tuple(value.shape):
-            raise ValueError(
-                f"the prior of {name!r} must have the parameter's shape {tuple(value.shape)}; got {shape}. Build it "
-                "from the value: lambda name, value: dist.Normal(torch.zeros_like(value), 1.0)."
-            )

@@ -85,7 +85,7 @@ class Predictive(Distribution):
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
         """Whether a target is one of finitely many values."""
-        return bool(self.members.has_enumerate_support)
+        return bool(self._marginal_members.has_enumerate_support)
 
     @property
     def support(self) -> constraints.Constraint | None:
@@ -93,8 +93,8 @@ class Predictive(Distribution):
         return self.members.support
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All values a target can take ``(C, N)``, or ``(C, 1)`` unexpanded."""
-        values = self.members.enumerate_support(expand=False)[:, 0]
+        """All values a target (each label for itself) can take, ``(C, N)`` or ``(C, N, D)``; with ones unexpanded."""
+        values = self._marginal_members.enumerate_support(expand=False)[:, 0]
         return values.expand((len(values), *self.batch_shape, *self.event_shape)) if expand else values
 
     @property

@@ -9,14 +9,25 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["FittedNormal", "Prior", "describe", "fan_in_normal", "laplace", "normal", "only", "student_t"]
+__all__ = [
+    "FittedNormal",
+    "Prior",
+    "describe",
+    "fan_in_normal",
+    "for_network",
+    "laplace",
+    "normal",
+    "only",
+    "student_t",
+]
 
 Prior = Callable[[str, Tensor], Distribution]
 """A prior: ``(name, value) -> Distribution`` over tensors like ``value``."""
@@ -91,23 +102,53 @@ def student_t(scale: float = 1.0, degrees_of_freedom: float = 3.0) -> Prior:
     return lambda name, value: dist.StudentT(degrees_of_freedom, torch.zeros_like(value), scale)
 
 
-def fan_in_normal(scale: float = 3.0, fit: Groups | None = "unit") -> Prior:
+@dataclass(frozen=True)
+class FanInNormal:
+    """The prior that `fan_in_normal` makes."""
+
+    scale: float
+    fit: Groups | None
+    readout: str | None = None
+
+    def for_network(self, network: nn.Module) -> FanInNormal:
+        """This prior knowing which weight reads out the last hidden units: the last matrix of the network."""
+        matrices = [name for name, value in network.named_parameters() if value.ndim > 1]
+        # A network of one layer has no hidden units.
+        return replace(self, readout=matrices[-1] if len(matrices) > 1 else None)
+
+    def __call__(self, name: str, value: Tensor) -> Distribution:
+        """The prior of one parameter."""
+        fan_in = value[0].numel() if value.ndim > 1 else 1
+        scales = torch.full_like(value, self.scale / math.sqrt(fan_in))
+        if value.ndim == 1 and name.rpartition(".")[2] == "weight":
+            return dist.Normal(torch.ones_like(value), scales)
+        if self.fit is None or value.numel() < _SMALLEST_GROUP:
+            return dist.Normal(torch.zeros_like(value), scales)
+        if self.fit == "unit" and name == self.readout and value.ndim == 2:
+            return FittedNormal(scales, (-2,))
+        by_unit = self.fit == "unit" and fan_in >= _SMALLEST_GROUP
+        return FittedNormal(scales, tuple(range(1 - value.ndim if by_unit else -value.ndim, 0)))
+
+
+def fan_in_normal(scale: float = 3.0, fit: Groups | None = "unit") -> FanInNormal:
     r"""Zero-mean normals whose variance falls with a unit's number of inputs, :math:`N(0, s^2 / \text{fan-in})`.
 
     The variance of a layer's outputs then does not depend on its width. Vectors have no inputs to count: a bias gets
     :math:`N(0, s^2)`, and a gain (a vector named ``weight``, as in a normalisation layer) :math:`N(1, s^2)`.
 
     With ``fit`` the scales are the start, and `fit_svi` fits them as part of the ELBO (see `FittedNormal`); every other
-    method takes them as they stand. Why this is the default: docs/variational-fit.md. A group of fewer than 8 values,
-    and a gain, keep their fixed scale.
+    method takes them as they stand. Why this is the default: docs/variational-fit.md. Tensors of fewer than 8 values
+    and gains keep their fixed scale.
 
     Args:
         scale: The factor :math:`s`, positive.
-        fit: ``"unit"`` fits one scale for the incoming weights of each unit or filter and one for the biases of a
-            layer, ``"tensor"`` one for each tensor, ``None`` fixes them.
+        fit: ``"unit"`` fits one scale for the weights into each hidden unit or filter, one for the weights of the last
+            layer out of each hidden unit (which lets units that are not needed fall silent: automatic relevance
+            determination), and one for the biases of a layer; a unit of fewer than 8 inputs shares its layer's.
+            ``"tensor"`` fits one scale for each tensor, ``None`` none.
 
     References:
-        Neal (1996), Bayesian Learning for Neural Networks, section 2.1.
+        Neal (1996), Bayesian Learning for Neural Networks, sections 2.1 and 4.3.
 
     Example:
         >>> fan_in_normal(1.0, fit=None)("0.weight", torch.zeros(3, 16)).stddev.unique()
@@ -116,18 +157,7 @@ def fan_in_normal(scale: float = 3.0, fit: Groups | None = "unit") -> Prior:
     _check_scale(scale)
     if fit not in ("unit", "tensor", None):
         raise ValueError(f'fit must be "unit", "tensor" or None; got {fit!r}.')
-
-    def prior(name: str, value: Tensor) -> Distribution:
-        fan_in = value[0].numel() if value.ndim > 1 else 1
-        scales = torch.full_like(value, scale / math.sqrt(fan_in))
-        if value.ndim == 1 and name.rpartition(".")[2] == "weight":
-            return dist.Normal(torch.ones_like(value), scales)
-        by_unit = fit == "unit" and value.ndim > 1 and fan_in >= _SMALLEST_GROUP
-        if fit is None or (value.numel() < _SMALLEST_GROUP):
-            return dist.Normal(torch.zeros_like(value), scales)
-        return FittedNormal(scales, tuple(range(1 - value.ndim if by_unit else -value.ndim, 0)))
-
-    return prior
+    return FanInNormal(scale, fit)
 
 
 def only(pattern: str, prior: Prior, otherwise: Prior) -> Prior:
@@ -143,7 +173,29 @@ def only(pattern: str, prior: Prior, otherwise: Prior) -> Prior:
         >>> prior("2.bias", torch.zeros(2)).stddev
         tensor([1., 1.])
     """
-    return lambda name, value: (prior if fnmatch.fnmatchcase(name, pattern) else otherwise)(name, value)
+    return Only(pattern, prior, otherwise)
+
+
+@dataclass(frozen=True)
+class Only:
+    """The prior that `only` makes."""
+
+    pattern: str
+    prior: Prior
+    otherwise: Prior
+
+    def for_network(self, network: nn.Module) -> Only:
+        """Both priors knowing the network."""
+        return Only(self.pattern, for_network(self.prior, network), for_network(self.otherwise, network))
+
+    def __call__(self, name: str, value: Tensor) -> Distribution:
+        """The prior of one parameter."""
+        return (self.prior if fnmatch.fnmatchcase(name, self.pattern) else self.otherwise)(name, value)
+
+
+def for_network(prior: Prior, network: nn.Module) -> Prior:
+    """A prior that wants to know the network it is for (it has a method of this name), told so; else itself."""
+    return prior.for_network(network) if hasattr(prior, "for_network") else prior
 
 
 def describe(prior: Distribution) -> str:

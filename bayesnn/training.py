@@ -118,6 +118,7 @@ def optimise(
     bar = tqdm(total=num_steps, desc=label, disable=not progress, leave=False, unit="step", mininterval=0.3)
     try:
         for epoch in range(num_epochs):
+            at_start = [leaf.detach().clone() for leaf in leaves] if epoch % max(1, num_epochs // 100) == 0 else None
             sums: dict[str, Tensor] = {}
             for batch in batches:
                 rate = _FINAL_RATE + (1 - _FINAL_RATE) * (1 + math.cos(math.pi * step / num_steps)) / 2
@@ -136,8 +137,8 @@ def optimise(
                 _say_not_finite(epoch, num_epochs, learning_rate)
                 break
             epochs.append(means)
-            if epoch % max(1, num_epochs // 100) == 0 and all(bool(leaf.isfinite().all()) for leaf in leaves):
-                finite = [leaf.detach().clone() for leaf in leaves]
+            if at_start is not None:  # a state that has shown a finite loss on all data
+                finite = at_start
             bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
             if callback is not None:
                 callback(epoch, means)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 __all__ = ["auroc"]
@@ -22,5 +21,8 @@ def auroc(score: Tensor, positive: Tensor) -> Tensor:
     positive = positive.bool()
     if bool(positive.all()) or not bool(positive.any()):
         return torch.tensor(float("nan"), dtype=torch.float64)
+    # Imported here: importing scikit-learn changes the process's warning filters, importing bayesnn must not.
+    from sklearn.metrics import roc_auc_score
+
     area = roc_auc_score(positive.cpu().numpy(), score.detach().cpu().double().numpy())
     return torch.tensor(float(area), dtype=torch.float64)

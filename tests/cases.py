@@ -1,0 +1,56 @@
+"""Every method once: what the contract tests put each of them through."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesnn import BayesianNeuralNetwork, fit_map, fit_svi, likelihoods, networks
+
+
+@dataclass(frozen=True)
+class Method:
+    name: str
+    fit: Callable[..., Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    one_draw: bool = False
+
+
+METHODS = [
+    Method("map", fit_map, {"num_epochs": 5}, one_draw=True),
+    Method("svi", fit_svi, {"num_epochs": 10, "num_samples": 7, "batch_size": 16}),
+]
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str
+    likelihood: likelihoods.Likelihood
+    num_outputs: int
+    targets: Callable[[Tensor], Tensor]
+
+    def data(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """Forty inputs of three features in raw units, and targets that depend on them."""
+        generator = torch.Generator().manual_seed(1)
+        z = torch.randn(40, 3, generator=generator, dtype=dtype)
+        return 100 + 20 * z, self.targets(z)
+
+    def model(self, dtype: torch.dtype = torch.float32) -> BayesianNeuralNetwork:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2)
+            network = networks.mlp(3, self.num_outputs, hidden=(8,), activation="tanh").to(dtype)
+        return BayesianNeuralNetwork(network, likelihood=self.likelihood)
+
+
+TASKS = [
+    Task("classes", likelihoods.categorical, 3, lambda z: z.argmax(1)),
+    Task("yes or no", likelihoods.bernoulli, 1, lambda z: (z[:, 0] > 0).long()),
+    Task("labels", likelihoods.bernoulli, 2, lambda z: (z[:, :2] > 0).long()),
+    Task("one target", likelihoods.gaussian, 1, lambda z: 5000 + 300 * z.sum(1)),
+    Task("one column", likelihoods.gaussian, 1, lambda z: 5000 + 300 * z[:, :1]),
+    Task("two targets", likelihoods.gaussian, 2, lambda z: 5000 + 300 * z[:, :2]),
+    Task("own noise", likelihoods.heteroscedastic_gaussian, 2, lambda z: 5000 + 300 * z.sum(1)),
+    Task("own noises", likelihoods.heteroscedastic_gaussian, 4, lambda z: 5000 + 300 * z[:, :2]),
+]

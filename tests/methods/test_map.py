@@ -1,0 +1,58 @@
+"""fit_map against ridge regression and scikit-learn."""
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from bayesnn import BayesianNeuralNetwork, fit_map, likelihoods, priors
+
+
+def test_linear_gaussian_map_is_ridge_regression():
+    x = torch.randn(50, 3, dtype=torch.float64)
+    y = x @ torch.tensor([1.0, 2.0, -1.0], dtype=torch.float64) + 0.5 * torch.randn(50, dtype=torch.float64)
+    model = BayesianNeuralNetwork(
+        nn.Linear(3, 1, bias=False).double(),
+        prior=priors.normal(0.7),
+        likelihood=likelihoods.gaussian.with_noise(0.5),
+        standardise=False,
+    )
+    posterior = fit_map(model, x, y, batch_size=50, num_epochs=3000, progress=False)
+    ridge = torch.linalg.solve(x.T @ x / 0.25 + torch.eye(3, dtype=x.dtype) / 0.49, x.T @ y / 0.25)
+    torch.testing.assert_close(posterior.weights["weight"].flatten(), ridge, atol=1e-4, rtol=0)
+
+
+def test_logistic_map_is_scikit_learns():
+    x = torch.randn(80, 2, dtype=torch.float64)
+    y = (x[:, 0] + 0.5 * torch.randn(80, dtype=torch.float64) > 0).long()
+    model = BayesianNeuralNetwork(
+        nn.Linear(2, 1, bias=False).double(),
+        prior=priors.normal(2.0),
+        likelihood=likelihoods.bernoulli,
+        standardise=False,
+    )
+    posterior = fit_map(model, x, y, batch_size=80, num_epochs=3000, progress=False)
+    oracle = LogisticRegression(C=4.0, fit_intercept=False, tol=1e-10).fit(x.numpy(), y.numpy())
+    torch.testing.assert_close(posterior.weights["weight"][0, 0], torch.tensor(oracle.coef_[0]), atol=1e-4, rtol=0)
+
+
+def test_noise_scale_is_at_the_maximum_too():
+    """With a flat prior the maximum is the residual standard deviation; the log-normal prior moves it a little."""
+    x = torch.randn(2000, 1, dtype=torch.float64)
+    y = 2 * x[:, 0] + 0.5 * torch.randn(2000, dtype=torch.float64)
+    model = BayesianNeuralNetwork(nn.Linear(1, 1).double(), likelihood=likelihoods.gaussian)
+    posterior = fit_map(model, x, y, batch_size=2000, num_epochs=2000, progress=False)
+    residual = (y - posterior(x).mean).square().mean().sqrt()
+    assert float(posterior.weights["noise_scale"][0]) == pytest.approx(float(residual), rel=2e-3)
+
+
+def test_refuses_what_is_no_model():
+    with pytest.raises(TypeError, match="model must be a BayesianNeuralNetwork; got Linear"):
+        fit_map(nn.Linear(1, 1), torch.zeros(3, 1), torch.zeros(3))
+
+
+def test_has_no_other_draws():
+    model = BayesianNeuralNetwork(nn.Linear(1, 1), likelihood=likelihoods.gaussian)
+    posterior = fit_map(model, torch.randn(9, 1), torch.randn(9), num_epochs=1, progress=False)
+    with pytest.raises(NotImplementedError, match="map has no other draws"):
+        posterior.resample(3)

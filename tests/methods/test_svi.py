@@ -1,0 +1,282 @@
+"""fit_svi against exact posteriors, and what it promises beside the fit."""
+
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer.autoguide import AutoDelta, AutoLowRankMultivariateNormal, AutoMultivariateNormal
+from pyro.infer.autoguide import AutoNormal as PyroAutoNormal
+from pyro.nn import PyroModule, PyroSample
+from torch import nn
+
+from bayesnn import BayesianNeuralNetwork, evaluate, fit_svi, likelihoods, networks, priors
+from bayesnn.elbo import MeanFieldELBO
+from bayesnn.guides import AutoNormal
+from bayesnn.likelihoods import Gaussian
+
+NUM_DATA, NOISE, PRIOR = 64, 0.5, 0.8
+
+
+def orthogonal_design(dtype=torch.float64):
+    """Columns of a Hadamard matrix: X'X = N I, so the exact posterior factorises and a mean-field guide can be exact."""
+    hadamard = torch.ones(1, 1, dtype=dtype)
+    while len(hadamard) < NUM_DATA:
+        hadamard = torch.cat([torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)])
+    x = hadamard[:, 1:5]
+    y = x @ torch.tensor([1.0, -0.5, 0.2, 0.0], dtype=dtype) + NOISE * torch.randn(NUM_DATA, dtype=dtype)
+    return x, y
+
+
+def linear_model(prior_scale=PRIOR):
+    network = nn.Linear(4, 1, bias=False).double()
+    return BayesianNeuralNetwork(
+        network, prior=priors.normal(prior_scale), likelihood=likelihoods.gaussian.with_noise(NOISE), standardise=False
+    )
+
+
+def exact_posterior(x, y):
+    """Bishop (2006), Pattern Recognition and Machine Learning, equations 3.53 and 3.54."""
+    precision = torch.eye(4, dtype=x.dtype) / PRIOR**2 + x.T @ x / NOISE**2
+    covariance = torch.linalg.inv(precision)
+    return covariance @ x.T @ y / NOISE**2, covariance.diagonal().sqrt()
+
+
+def errors(posterior, x, y):
+    """Largest error of a mean in posterior standard deviations, and largest relative error of a standard deviation."""
+    loc, scale = (value.detach().flatten() for value in posterior.guide.real_moments()["weight"])
+    mean, sd = exact_posterior(x, y)
+    return float(((loc - mean) / sd).abs().max()), float((scale / sd - 1).abs().max())
+
+
+def fit_linear(batch_size, **options):
+    x, y = orthogonal_design()
+    settings = {"num_epochs": 4000 if batch_size == NUM_DATA else 2000, "num_particles": 4, "progress": False}
+    posterior = fit_svi(linear_model(**options), x, y, batch_size=batch_size, **settings)
+    return posterior, x, y
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [NUM_DATA, 16], ids=["full batch", "minibatches"])
+def test_linear_gaussian_posterior_is_exact(batch_size):
+    posterior, x, y = fit_linear(batch_size)
+    mean_error, scale_error = errors(posterior, x, y)
+    assert mean_error < 0.02
+    assert scale_error < 0.03
+    covariance = PRIOR**2 * x @ x.T + NOISE**2 * torch.eye(NUM_DATA, dtype=x.dtype)
+    evidence = dist.MultivariateNormal(torch.zeros(NUM_DATA, dtype=x.dtype), covariance).log_prob(y)
+    # An exact guide's ELBO is the log evidence; its estimate is of 32 draws.
+    assert abs(posterior.summary["elbo_per_datum"] - float(evidence) / NUM_DATA) < 0.02
+
+
+@pytest.mark.slow
+def test_the_conjugate_test_sees_a_divergence_scaled_by_the_batch(monkeypatch):
+    honest = MeanFieldELBO.terms
+
+    def faulty(self, model, guide, x, y):
+        fit, divergence = honest(self, model, guide, x, y)
+        return fit, divergence * NUM_DATA / len(x)
+
+    monkeypatch.setattr(MeanFieldELBO, "terms", faulty)
+    mean_error, scale_error = errors(*fit_linear(16))
+    assert mean_error > 0.02 or scale_error > 0.03
+
+
+@pytest.mark.slow
+def test_the_conjugate_test_sees_a_standard_deviation_taken_for_a_variance():
+    mean_error, scale_error = errors(*fit_linear(NUM_DATA, prior_scale=math.sqrt(PRIOR)))
+    assert mean_error > 0.02 or scale_error > 0.03
+
+
+def small_data(dtype=torch.float32):
+    x = torch.linspace(-2, 2, 60, dtype=dtype)[:, None]
+    return x, torch.sin(2 * x[:, 0]) + 0.1 * torch.randn(60, dtype=dtype)
+
+
+def small_model():
+    return BayesianNeuralNetwork(networks.mlp(1, 1, hidden=(10,)), likelihood=likelihoods.gaussian)
+
+
+QUICK = {"num_epochs": 15, "num_samples": 6, "progress": False}
+
+
+def test_pyro_store_empty_and_random_state_unchanged():
+    pyro.get_param_store()["mine"] = torch.ones(2)
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    fit_svi(small_model(), *small_data(), **QUICK)
+    kept = list(pyro.get_param_store().keys())
+    pyro.clear_param_store()
+    assert kept == ["mine"]
+    assert (np.random.get_state()[1] == numpy_state).all()
+    data_use = torch.get_rng_state()
+    assert not torch.equal(state, data_use)  # small_data draws; the fit itself must add nothing:
+    data, state = small_data(), torch.get_rng_state()
+    fit_svi(BayesianNeuralNetwork(nn.Linear(1, 1), likelihood=likelihoods.gaussian), *data, **QUICK) if False else None
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+GUIDES = [PyroAutoNormal, AutoDelta, AutoLowRankMultivariateNormal, lambda model: AutoMultivariateNormal(model)]
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=["normal", "delta", "low rank", "full rank from a function"])
+def test_takes_any_pyro_guide(guide):
+    x, y = small_data()
+    posterior = fit_svi(small_model(), x, y, guide=guide, **QUICK)
+    assert posterior.num_samples == 6
+    assert set(posterior.weights) == {"0.weight", "0.bias", "2.weight", "2.bias", "noise_scale"}
+    assert posterior(x).log_prob(y).isfinite().all()
+    assert torch.equal(posterior.resample(6, seed=0).weights["0.weight"], posterior.weights["0.weight"])
+
+
+def test_takes_a_guide_already_built():
+    x, y = small_data()
+    model = small_model().for_data(x, y)
+    guide = AutoNormal(model, x, y, init_scale=0.2)
+    before = {name: value.clone() for name, value in guide.state_dict().items()}
+    fit_svi(model, x, y, guide=guide, **QUICK)
+    assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
+
+
+def test_refuses_a_guide_that_is_no_module():
+    with pytest.raises(TypeError, match="guide must be a Pyro guide class"):
+        fit_svi(small_model(), *small_data(), guide=lambda model: 3, **QUICK)
+
+
+def hierarchical(x, y=None):
+    scale = pyro.sample("scale", dist.HalfNormal(2.0))
+    slope = pyro.sample("slope", dist.Normal(torch.zeros(3), scale).to_event(1))
+    level = pyro.sample("level", dist.Normal(0.0, 5.0))
+    noise = pyro.sample("noise", dist.LogNormal(-1.0, 1.0))
+    with pyro.plate("data", len(x)):
+        return pyro.sample("y", dist.Normal(x @ slope + level, noise), obs=y)
+
+
+def test_a_hierarchical_pyro_model_goes_through():
+    x = torch.randn(200, 3)
+    y = x @ torch.tensor([1.0, -2.0, 0.5]) + 3 + 0.3 * torch.randn(200)
+    posterior = fit_svi(hierarchical, x, y, num_epochs=1500, progress=False)
+    assert posterior(x).batch_shape == (200,)
+    assert evaluate(posterior(x), y)["rmse"] < 0.35
+    slope = posterior.weights["slope"]
+    # Least squares has standard errors of 0.3 / sqrt(200) = 0.02; five of them, and the guide's own spread.
+    assert (slope.mean(0) - torch.tensor([1.0, -2.0, 0.5])).abs().max() < 0.12
+
+
+def test_minibatches_of_a_pyro_model_are_scaled_to_the_data_set():
+    x = torch.randn(200, 3)
+    y = x.sum(1) + 0.3 * torch.randn(200)
+    whole = fit_svi(hierarchical, x, y, num_epochs=1500, progress=False)
+    parts = fit_svi(hierarchical, x, y, num_epochs=300, batch_size=40, progress=False)
+    for name in ("slope", "noise"):
+        ratio = parts.weights[name].std(0) / whole.weights[name].std(0)
+        # Standard deviations of 100 draws each: relative error 1 / sqrt(200) a piece, five of them. A plate taken for
+        # the data set would make the posterior sqrt(5) = 2.2 times wider.
+        assert (ratio.log().abs() < 0.5).all()
+
+
+class UserNetwork(PyroModule):
+    def __init__(self):
+        super().__init__()
+        self.first = PyroModule[nn.Linear](1, 8)
+        self.first.weight = PyroSample(dist.Normal(0.0, 1.0).expand([8, 1]).to_event(2))
+        self.first.bias = PyroSample(dist.Normal(0.0, 1.0).expand([8]).to_event(1))
+        self.last = nn.Linear(8, 1)
+
+    def forward(self, x, y=None):
+        noise = pyro.sample("noise", dist.LogNormal(-1.0, 1.0))
+        mean = self.last(self.first(x).tanh()).squeeze(-1)
+        with pyro.plate("data", len(x)):
+            return pyro.sample("y", dist.Normal(mean, noise), obs=y)
+
+
+def test_a_pyro_module_with_samples_and_parameters_goes_through():
+    x, y = small_data()
+    with pyro.settings.context(module_local_params=True):
+        model = UserNetwork()
+    before = model.last.weight.detach().clone()
+    posterior = fit_svi(model, x, y, num_epochs=600, progress=False)
+    assert torch.equal(model.last.weight, before)
+    assert set(posterior.weights) == {"noise", "first.weight", "first.bias"}
+    assert evaluate(posterior(x), y)["rmse"] < 0.5 * float(y.std())
+
+
+def test_temperature_is_reported_only_when_it_is_not_one():
+    x, y = small_data()
+    assert "temperature" not in repr(fit_svi(small_model(), x, y, **QUICK))
+    assert "temperature=0.5" in repr(fit_svi(small_model(), x, y, temperature=0.5, **QUICK))
+
+
+def test_fitted_prior_scales_are_in_the_model_and_the_elbo_is_its():
+    x, y = small_data()
+    posterior = fit_svi(small_model(), x, y, **{**QUICK, "num_epochs": 300})
+    loc, scale = posterior.guide.real_moments()["0.bias"]
+    second_moment = (loc.square() + scale.square()).mean().sqrt()
+    torch.testing.assert_close(posterior.model.priors()["0.bias"].stddev[0], second_moment.detach())
+
+
+@pytest.mark.parametrize("start", ["map", "network"])
+def test_start(start):
+    x, y = small_data()
+    posterior = fit_svi(small_model(), x, y, start=start, **QUICK)
+    assert posterior(x).mean.isfinite().all()
+
+
+def test_start_at_given_values():
+    x, y = small_data()
+    values = {"0.bias": torch.full((10,), 3.0)}
+    posterior = fit_svi(small_model(), x, y, start=values, **{**QUICK, "num_epochs": 1, "learning_rate": 1e-6})
+    torch.testing.assert_close(posterior.guide.median()["0.bias"], values["0.bias"], atol=1e-3, rtol=0)
+
+
+def test_says_when_it_collapsed():
+    x = torch.randn(100, 5)
+    with pytest.warns(UserWarning, match="collapsed to the prior"):
+        fit_svi(
+            BayesianNeuralNetwork(networks.mlp(5, 2, hidden=(20,)), likelihood=likelihoods.categorical),
+            x,
+            torch.arange(100) % 2,
+            num_epochs=1500,
+            warmup=0.0,
+            progress=False,
+        )
+
+
+def test_says_when_the_elbo_was_still_rising():
+    x, y = small_data()
+    with pytest.warns(UserWarning, match="still rising.*raise num_epochs"):
+        fit_svi(small_model(), x, 1000 * y, learning_rate=0.005, num_epochs=60, warmup=0.0, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_samples": 0}, "num_samples must be a whole number"),
+        ({"warmup": 2.0}, "warmup must be a fraction"),
+        ({"temperature": 0.0}, "temperature must be positive"),
+        ({"init_scale": 0.0}, "initial scale must be positive"),
+        ({"start": "prior"}, 'start must be "network", "map"'),
+    ],
+)
+def test_bad_settings(options, words):
+    with pytest.raises(ValueError, match=words):
+        fit_svi(small_model(), *small_data(), **{**QUICK, **options})
+
+
+def test_resample_gives_other_draws_of_the_same_fit():
+    x, y = small_data()
+    posterior = fit_svi(small_model(), x, y, **QUICK)
+    more = posterior.resample(20000, seed=1)
+    loc, scale = posterior.guide.real_moments()["0.weight"]
+    error = (more.weights["0.weight"].mean(0) - loc) / (scale / math.sqrt(20000))
+    assert error.abs().max() < 5.5
+    with pytest.raises(ValueError, match="num_samples must be a whole number"):
+        posterior.resample(0)
+
+
+def test_known_noise_is_in_the_units_of_y():
+    x, y = small_data()
+    model = BayesianNeuralNetwork(networks.mlp(1, 1), likelihood=Gaussian(noise=250.0))
+    predictive = fit_svi(model, x, 1000 * y, **QUICK)(x)
+    torch.testing.assert_close(predictive.members.stddev, torch.full((6, 60), 250.0))

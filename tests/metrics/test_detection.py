@@ -1,0 +1,50 @@
+"""The area under the curve against scipy's rank statistic."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bayesnn.metrics.detection import auroc
+
+
+def scores_and_kinds(seed, num_values):
+    generator = torch.Generator().manual_seed(seed)
+    score = torch.randint(num_values, (40,), generator=generator)
+    return score.double(), torch.arange(40) < 15
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10**6), num_values=st.sampled_from([1, 3, 10**6]))
+def test_area_is_the_chance_that_a_positive_scores_higher(seed, num_values):
+    score, positive = scores_and_kinds(seed, num_values)
+    higher = scipy.stats.mannwhitneyu(score[positive], score[~positive]).statistic
+    expected = higher / (15 * 25)
+    assert auroc(score, positive).item() == pytest.approx(expected, rel=1e-12)
+    assert auroc(3 * score - 7, positive).item() == pytest.approx(expected, rel=1e-12)
+    assert auroc(-score, positive).item() == pytest.approx(1 - expected, rel=1e-12)
+    assert auroc(score, ~positive).item() == pytest.approx(1 - expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("score", "positive", "expected"),
+    [
+        ([0.1, 0.2, 0.8, 0.9], [False, False, True, True], 1.0),
+        ([0.1, 0.2, 0.8, 0.9], [True, True, False, False], 0.0),
+        ([0.5, 0.5, 0.5, 0.5], [True, False, True, False], 0.5),
+        ([0.1, 0.5, 0.5, 0.9], [0, 0, 1, 1], 0.875),
+    ],
+)
+def test_area_worked_out_by_hand(score, positive, expected):
+    assert auroc(torch.tensor(score), torch.tensor(positive)).item() == expected
+
+
+def test_scores_with_a_gradient_are_taken():
+    assert auroc(torch.tensor([0.0, 1.0], requires_grad=True), torch.tensor([False, True])).item() == 1
+
+
+@pytest.mark.parametrize("kind", [True, False])
+def test_one_kind_alone_has_no_area(kind):
+    assert np.isnan(auroc(torch.arange(3.0), torch.full((3,), kind)).item())

@@ -1,0 +1,217 @@
+"""Draws of weights as a function from inputs to a predictive."""
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Categorical, Normal
+from torch.func import functional_call
+from torch.testing import assert_close
+from torch.utils.data import DataLoader, TensorDataset
+
+from bayesnn import BayesianNeuralNetwork, Predictive, likelihoods, networks, priors
+from bayesnn import posterior as posterior_module
+from bayesnn.guides import AutoNormal
+from bayesnn.posterior import WeightPosterior
+
+N, S = 12, 4
+
+
+def fitted(network, x, y, likelihood=likelihoods.gaussian):
+    """A posterior that was never fitted: draws of a guide as it starts."""
+    model = BayesianNeuralNetwork(network, priors.normal(1.0), likelihood).for_data(x, y)
+    guide = AutoNormal(model, x, y, init_scale=0.3)
+    return WeightPosterior(model, guide.draws(S, 0), "svi", draws=guide.draws, guide=guide)
+
+
+@pytest.fixture
+def x():
+    return 50 + 9 * torch.randn(N, 2).double()
+
+
+@pytest.fixture
+def posterior(x):
+    return fitted(networks.mlp(2, 1, hidden=(4,)).double(), x, 1000 + 100 * torch.randn(N).double())
+
+
+def moments(predictive):
+    return predictive.members.mean, predictive.members.stddev
+
+
+class Last(nn.Module):
+    """A recurrent network's output at the last step."""
+
+    def __init__(self, recurrent):
+        super().__init__()
+        self.recurrent, self.head = recurrent, nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.head(self.recurrent(x)[0][:, -1])
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(2, 1, batch_first=True), nn.Linear(2, 1)
+
+    def forward(self, x):
+        return self.head(self.attention(x, x, x)[0].mean(1))
+
+
+NETWORKS = {
+    "mlp": (lambda: networks.mlp(2, 1), (2,)),
+    "dropout layer": (lambda: nn.Sequential(nn.Linear(2, 9), nn.Dropout(), nn.LayerNorm(9), nn.Linear(9, 1)), (2,)),
+    "conv": (lambda: networks.conv_net((4, 4), 1, channels=(2,)), (4, 4)),
+    "lstm": (lambda: Last(nn.LSTM(2, 4, batch_first=True)), (3, 2)),
+    "gru": (lambda: Last(nn.GRU(2, 4, batch_first=True)), (3, 2)),
+    "attention": (Attention, (3, 2)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_predictions_equal_a_loop_written_by_hand(name):
+    make, shape = NETWORKS[name]
+    network, x, y = make().double().eval(), torch.randn(N, *shape).double(), 5 + 3 * torch.randn(N).double()
+    posterior = fitted(network, x, y)
+    z = x / x.square().mean().sqrt() if len(shape) > 1 else (x - x.mean(0)) / x.std(0, correction=0)
+    with torch.no_grad():
+        for s, member in enumerate(moments_by_draw(posterior(x))):
+            weights = {name: posterior.weights[name][s] for name, _ in network.named_parameters()}
+            f = functional_call(network, weights, (z,)).squeeze(1)
+            expected = Normal(y.mean() + y.std(correction=0) * f, posterior.weights["noise_scale"][s])
+            assert_close(member, (expected.mean, expected.stddev))
+
+
+def moments_by_draw(predictive):
+    return list(zip(*moments(predictive), strict=True))
+
+
+def test_classes_equal_a_loop_written_by_hand():
+    network = nn.Sequential(nn.Embedding(6, 3), nn.Flatten(), nn.Linear(6, 3)).double()
+    x = torch.randint(0, 6, (N, 2))
+    posterior = fitted(network, x, torch.arange(N) % 3, likelihoods.categorical)
+    predictive = posterior(x)
+    for s in range(S):
+        logits = functional_call(network, {name: value[s] for name, value in posterior.weights.items()}, (x,))
+        assert_close(predictive.members.probs[s], Categorical(logits=logits.detach()).probs)
+
+
+# Inputs
+
+
+@pytest.mark.parametrize("at_once", [1, 5, N])
+def test_inputs_in_chunks_equal_the_whole(monkeypatch, posterior, x, at_once):
+    whole = moments(posterior(x))
+    monkeypatch.setattr(posterior_module, "_INPUTS_AT_ONCE", at_once)
+    assert_close(moments(posterior(x)), whole)
+
+
+@pytest.mark.parametrize(
+    "batched",
+    [
+        lambda x: list(x.split(5)),
+        lambda x: tuple(x.split(5)),
+        lambda x: iter(x.split(5)),
+        lambda x: (part.numpy() for part in x.split(5)),
+        lambda x: DataLoader(TensorDataset(x, torch.zeros(N)), batch_size=5),
+        lambda x: [(part, None) for part in x.split(5)],
+        lambda x: x.numpy(),
+        lambda x: x.tolist(),
+    ],
+    ids=["list", "tuple", "iterator", "arrays", "loader of pairs", "pairs", "array", "nested lists"],
+)
+def test_batches_arrays_and_lists_equal_the_whole(posterior, x, batched):
+    predictive = posterior(batched(x))
+    assert isinstance(predictive, Predictive)
+    assert (predictive.num_samples, len(predictive)) == (S, N)
+    assert_close(moments(predictive), moments(posterior(x)))
+
+
+def test_inputs_of_another_type_are_taken(posterior, x):
+    assert_close(moments(posterior(x.round().int())), moments(posterior(x.round())))
+
+
+def test_calls_agree_and_change_nothing(posterior, x):
+    state = torch.random.get_rng_state()
+    before = {name: value.clone() for name, value in posterior.weights.items()}
+    assert_close(moments(posterior(x)), moments(posterior(x)), rtol=0, atol=0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert_close(posterior.weights, before, rtol=0, atol=0)
+
+
+# Draws
+
+
+def test_resampling_makes_other_draws_of_the_same_fit(posterior, x):
+    more = posterior.resample(7, seed=3)
+    assert (more.num_samples, posterior.num_samples) == (7, S)
+    assert_close(more.weights, posterior.guide.draws(7, 3), rtol=0, atol=0)
+    assert_close(posterior.resample(S, seed=0).weights, posterior.weights, rtol=0, atol=0)
+    assert not torch.equal(posterior.resample(S, seed=1).weights["0.weight"], posterior.weights["0.weight"])
+    assert posterior(x).num_samples == S
+    assert more(x).num_samples == 7
+
+
+def test_moving_is_a_copy_that_predicts_and_resamples_the_same(posterior, x):
+    moved = posterior.to("cpu")
+    assert moved is not posterior
+    assert moved.model is not posterior.model
+    assert moved.device == torch.device("cpu")
+    assert_close(moments(moved(x)), moments(posterior(x)), rtol=0, atol=0)
+    assert_close(moved.resample(3, seed=5).weights, posterior.resample(3, seed=5).weights, rtol=0, atol=0)
+    alone = WeightPosterior(posterior.model, posterior.weights, "ensemble").to("cpu")
+    assert_close(moments(alone(x)), moments(posterior(x)), rtol=0, atol=0)
+
+
+def test_repr_tells_method_draws_and_figures(posterior):
+    shown = WeightPosterior(posterior.model, posterior.weights, "svi", summary={"elbo_per_datum": -1.23456})
+    assert repr(shown) == "WeightPosterior(svi, Gaussian network, S=4, device=cpu, elbo_per_datum=-1.235)"
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "words"),
+    [
+        (torch.zeros(2), ValueError, r"x must have shape \(N, features\).*got \(2,\).*One input\? Pass x\[None\]"),
+        (torch.zeros(5, 3), ValueError, r"like the training inputs, one row each; got \(5, 3\)"),
+        (torch.zeros(5, 2, 2, 2), ValueError, r"like the training inputs|\(N, K\) outputs"),
+        (torch.full((3, 2), float("nan")), ValueError, r"x must be finite; got NaN or infinity in 3 row\(s\)"),
+        ([[1.0, 2.0], [3.0]], TypeError, "x must be a tensor, array or frame of numbers; got list"),
+        (3.0, ValueError, r"x must have shape \(N, features\)"),
+        (None, TypeError, "x must be a tensor, array or frame of numbers; got NoneType"),
+        (torch.zeros(0, 2), ValueError, "one row|no rows|empty"),
+        ([], ValueError, r"x must have shape \(N, features\)"),
+        (iter([]), ValueError, "one row|no rows|empty|no batch"),
+    ],
+    ids=["vector", "columns", "axes", "nan", "ragged", "number", "none", "no rows", "empty list", "no batches"],
+)
+def test_bad_inputs_get_a_sentence(posterior, bad, error, words):
+    with pytest.raises(error, match=words):
+        posterior(bad)
+
+
+def test_indices_outside_of_an_embedding_get_a_sentence():
+    x = torch.randint(0, 4, (N, 1))
+    network = nn.Sequential(nn.Embedding(4, 3), nn.Flatten(), nn.Linear(3, 1))
+    posterior = fitted(network, x, torch.randn(N))
+    with pytest.raises(ValueError, match="like the training inputs"):
+        posterior(x + 4)
+
+
+@pytest.mark.parametrize("num_samples", [0, -1, 2.0, True, "3"])
+def test_resampling_needs_a_whole_number(posterior, num_samples):
+    with pytest.raises(ValueError, match="num_samples must be a whole number, 1 or more; got"):
+        posterior.resample(num_samples)
+
+
+def test_a_method_without_other_draws_says_so(posterior):
+    alone = WeightPosterior(posterior.model, posterior.weights, "ensemble")
+    with pytest.raises(NotImplementedError, match="ensemble has no other draws than the 4 it was made of"):
+        alone.resample(10)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_devices_that_are_not_there_are_refused(posterior, device):
+    with pytest.raises(ValueError, match=r"device must be one that is here \(cpu.*\); got '"):
+        posterior.to(device)

@@ -1,0 +1,431 @@
+"""Predictive against torch's own mixture, brute force over the support and numerical integration."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.special
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Independent,
+    Laplace,
+    LogNormal,
+    MixtureSameFamily,
+    Normal,
+    Poisson,
+    StudentT,
+)
+
+from bayesnn.predictive import Predictive
+
+S, N, C, D = 4, 5, 3, 2
+FAMILIES = [Normal, Laplace, LogNormal]
+SIGMAS = 5  # a normal variate lies further out with a chance of 6e-7
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def predictive_of(family, *shape, seed=0):
+    """Members of different places and widths, of event shape () for (S, N) and (D,) for (S, N, D)."""
+    members = family(random(*shape, seed=seed), (random(*shape, seed=seed + 1) / 2).exp())
+    return Predictive(Independent(members, len(shape) - 2))
+
+
+def marginal_mixture(predictive):
+    """Torch's mixture with a component for each draw, of batch shape (N,) or (N, D)."""
+    members = predictive._marginal_members
+    family = type(members)
+    loc, scale = (value.movedim(0, -1) for value in (members.loc, members.scale))
+    return MixtureSameFamily(Categorical(torch.ones_like(loc)), family(loc, scale))
+
+
+def classes(*shape, seed=0):
+    return Predictive(Categorical(logits=2 * random(*shape, seed=seed)))
+
+
+def labels(*shape, seed=0):
+    return Predictive(Independent(Bernoulli(logits=2 * random(*shape, seed=seed)), 1))
+
+
+def close(left, right, tolerance=1e-12):
+    torch.testing.assert_close(left, right, rtol=tolerance, atol=tolerance)
+
+
+# Moments, densities and quantiles
+
+
+def test_moments_of_the_mixture_not_of_the_average_member():
+    predictive = Predictive(Normal(torch.tensor([[0.0], [10.0]]).double(), torch.tensor([[1.0], [3.0]]).double()))
+    assert predictive.mean.item() == 5
+    assert predictive.variance.item() == 30
+    assert predictive.stddev.item() == pytest.approx(math.sqrt(30))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shape", [(S, N), (S, N, D), (1, N), (S, 1), (1, 1, 1)])
+def test_moments_and_cdf_are_those_of_the_mixture(family, shape):
+    predictive = predictive_of(family, *shape)
+    mixture, y = marginal_mixture(predictive), random(*shape[1:], seed=2).exp()
+    assert (predictive.batch_shape, predictive.event_shape) == (shape[1:2], shape[2:])
+    close(predictive.mean, mixture.mean)
+    close(predictive.variance, mixture.variance)
+    close(predictive.cdf(y), mixture.cdf(y))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_density_is_that_of_the_mixture(family):
+    predictive, y = predictive_of(family, S, N), random(N, seed=2).exp()
+    close(predictive.log_prob(y), marginal_mixture(predictive).log_prob(y))
+
+
+def test_log_density_of_vectors_is_joint():
+    members = predictive_of(Normal, S, N, D).members
+    base, y = members.base_dist, random(N, D, seed=2)
+    components = Independent(Normal(base.loc.movedim(0, 1), base.scale.movedim(0, 1)), 1)
+    mixture = MixtureSameFamily(Categorical(torch.ones(N, S, dtype=torch.float64)), components)
+    close(Predictive(members).log_prob(y), mixture.log_prob(y))
+
+
+def test_log_probability_of_counts_is_that_of_scipy():
+    rates, y = random(S, N).exp(), torch.arange(N)
+    each = scipy.stats.poisson.logpmf(y, rates)
+    np.testing.assert_allclose(
+        Predictive(Poisson(rates)).log_prob(y), scipy.special.logsumexp(each, 0) - math.log(S), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("shape", [(S, N), (S, N, D)])
+@pytest.mark.parametrize("name", ["log_prob", "cdf"])
+def test_leading_axes_of_targets_stay_in_front(shape, name):
+    predictive, y = predictive_of(Normal, *shape), random(2, 3, *shape[1:], seed=2)
+    ask = getattr(predictive, name)
+    each = torch.stack([torch.stack([ask(part) for part in row]) for row in y])
+    close(ask(y), each)
+
+
+@pytest.mark.parametrize("name", ["log_prob", "cdf"])
+def test_a_number_is_the_target_of_every_input(name):
+    ask = getattr(predictive_of(Normal, S, N), name)
+    close(ask(torch.tensor(0.3)), ask(torch.full((N,), 0.3)))
+
+
+def test_far_tails_stay_in_log_space():
+    predictive = Predictive(Normal(torch.tensor([[0.0], [1e4]]).double(), 1.0))
+    expected = -0.5e8 - 0.5 * math.log(2 * math.pi) - math.log(2)
+    assert predictive.log_prob(torch.tensor([-1e4])).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shape", [(S, N), (S, N, D), (1, 1)])
+@pytest.mark.parametrize("level", [1e-6, 0.05, 0.5, 0.999])
+def test_quantiles_invert_the_cdf(family, shape, level):
+    predictive = predictive_of(family, *shape)
+    quantile = predictive.icdf(level)
+    assert quantile.shape == shape[1:]
+    close(marginal_mixture(predictive).cdf(quantile), torch.full(shape[1:], level, dtype=torch.float64), 1e-11)
+
+
+def test_quantiles_in_raw_units():
+    predictive = Predictive(Normal(40_000 + random(S, N), 250.0))
+    close(predictive.cdf(predictive.icdf(0.2)), torch.full((N,), 0.2, dtype=torch.float64), 1e-11)
+
+
+@pytest.mark.parametrize("shape", [(S, N), (S, N, D)])
+def test_several_levels_broadcast(shape):
+    predictive, levels = predictive_of(Normal, *shape), torch.tensor([0.1, 0.5, 0.9])
+    found = predictive.icdf(levels.reshape(3, *[1] * len(shape[1:])))
+    close(found, torch.stack([predictive.icdf(level) for level in levels]))
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("shape", [(S, N), (S, N, D)])
+def test_an_interval_is_central_and_holds_its_level(level, shape):
+    predictive = predictive_of(Normal, *shape)
+    mixture, (lower, upper) = marginal_mixture(predictive), predictive.interval(level)
+    tail = torch.full(shape[1:], (1 - level) / 2, dtype=torch.float64)
+    close(mixture.cdf(lower), tail, 1e-11)
+    close(1 - mixture.cdf(upper), tail, 1e-11)
+
+
+def readings(predictive):
+    """All a predictive says, at targets it could have been asked for."""
+    if predictive.has_enumerate_support:
+        return predictive.log_probs, predictive.entropy(), predictive.log_prob(predictive.mode)
+    y = random(*predictive.batch_shape, *predictive.event_shape, seed=2)
+    return predictive.mean, predictive.variance, predictive.log_prob(y), predictive.cdf(y), predictive.icdf(0.3)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    seed=st.integers(0, 10**6),
+    order=st.permutations(range(S)),
+    make=st.sampled_from(
+        [lambda seed: predictive_of(Normal, S, N, D, seed=seed), lambda seed: classes(S, N, C, seed=seed)]
+    ),
+)
+def test_order_of_draws_and_repeated_draws_change_nothing(seed, order, make):
+    predictive = make(seed)
+    members = predictive.members
+    original = readings(predictive)
+    for draws in (order, [*order, *order, *order]):
+        for mine, theirs in zip(readings(Predictive(taken(members, draws))), original, strict=True):
+            close(mine, theirs, 1e-11)
+
+
+def taken(members, draws):
+    if isinstance(members, Independent):
+        return Independent(taken(members.base_dist, draws), members.reinterpreted_batch_ndims)
+    if isinstance(members, Categorical):
+        return Categorical(logits=members.logits[draws])
+    return type(members)(members.loc[draws], members.scale[draws])
+
+
+# Finite supports
+
+
+@pytest.mark.parametrize("shape", [(S, N, C), (1, N, C), (S, 1, C), (S, N, 2)])
+def test_class_probabilities_are_the_mean_softmax(shape):
+    predictive = classes(*shape)
+    probs = scipy.special.softmax(predictive.members.logits.numpy(), axis=-1).mean(0)
+    np.testing.assert_allclose(predictive.probs, probs, rtol=1e-12)
+    np.testing.assert_allclose(predictive.log_probs, np.log(probs), rtol=1e-10)
+    np.testing.assert_array_equal(predictive.mode, probs.argmax(-1))
+    assert predictive.member_log_probs.shape == shape
+
+
+def test_one_logit_gives_two_classes():
+    logits = 2 * random(S, N)
+    predictive = Predictive(Bernoulli(logits=logits))
+    yes = scipy.special.expit(logits.numpy()).mean(0)
+    np.testing.assert_allclose(predictive.probs, np.stack([1 - yes, yes], -1), rtol=1e-12)
+    np.testing.assert_allclose(predictive.mean, yes, rtol=1e-12)
+    np.testing.assert_allclose(predictive.variance, yes * (1 - yes), rtol=1e-12)
+    np.testing.assert_array_equal(predictive.mode, yes > 0.5)
+
+
+@pytest.mark.parametrize("make", [lambda: classes(S, N, C), lambda: Predictive(Bernoulli(logits=random(S, N)))])
+def test_log_probability_over_the_support_are_the_class_probabilities(make):
+    predictive = make()
+    support = predictive.enumerate_support()
+    assert support.shape[1:] == (N,)
+    assert predictive.enumerate_support(expand=False).shape == (len(support), 1)
+    close(predictive.log_prob(support).T, predictive.log_probs)
+    close(predictive.probs.sum(-1), torch.ones(N, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [([[1e4, -1e4]], [0.0, -2e4]), ([[1e4, -1e4], [-1e4, 1e4]], [-math.log(2)] * 2)],
+    ids=["one sure draw", "two that contradict each other"],
+)
+def test_extreme_logits_keep_their_log_probabilities(logits, expected):
+    predictive = Predictive(Categorical(logits=torch.tensor(logits).double()[:, None]))
+    assert predictive.log_probs[0].tolist() == pytest.approx(expected, rel=1e-15)
+    assert predictive.log_prob(torch.tensor([1])).item() == pytest.approx(expected[1], rel=1e-15)
+
+
+def every_labelling(num_labels):
+    return torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * num_labels)
+
+
+def test_labels_depend_on_each_other_through_the_draws():
+    predictive = labels(S, N, D)
+    yes = scipy.special.expit(predictive.members.base_dist.logits.numpy())
+    for labelling in every_labelling(D).numpy():
+        joint = np.where(labelling == 1, yes, 1 - yes).prod(-1).mean(0)
+        y = torch.from_numpy(labelling).expand(N, D)
+        np.testing.assert_allclose(predictive.log_prob(y), np.log(joint), rtol=1e-10)
+
+
+def test_labels_have_a_finite_support():
+    predictive = labels(S, N, D)
+    yes = scipy.special.expit(predictive.members.base_dist.logits.numpy()).mean(0)
+    assert predictive.has_enumerate_support
+    np.testing.assert_allclose(predictive.probs, np.stack([1 - yes, yes], -1), rtol=1e-12)
+    np.testing.assert_array_equal(predictive.mode, yes > 0.5)
+    assert predictive.member_log_probs.shape == (S, N, D, 2)
+
+
+# Entropy
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_entropy_of_classes_is_that_of_scipy(scale):
+    predictive = Predictive(Categorical(logits=scale * random(S, N, C)))
+    np.testing.assert_allclose(
+        predictive.entropy(), scipy.stats.entropy(predictive.probs.numpy(), axis=-1), rtol=1e-10, atol=1e-14
+    )
+
+
+def test_entropy_of_labels_is_that_of_their_joint_distribution():
+    predictive = labels(S, N, D)
+    joint = torch.stack([predictive.log_prob(labelling.expand(N, D)) for labelling in every_labelling(D)], -1).exp()
+    np.testing.assert_allclose(predictive.entropy(), scipy.stats.entropy(joint.numpy(), axis=-1), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("locs", "scales"),
+    [([0.0], [1.0]), ([0.0, 1.0], [1.0, 2.0]), ([0.0, 10.0], [1.0, 3.0]), ([4000.0, 4100.0], [50.0, 250.0])],
+)
+@pytest.mark.parametrize("family", [Normal, Laplace])
+def test_entropy_of_real_targets_is_the_integral(family, locs, scales):
+    members = family(torch.tensor(locs).double()[:, None], torch.tensor(scales).double()[:, None])
+    width = 40 * max(scales)
+    y = np.linspace(min(locs) - width, max(locs) + width, 400_001)
+    density = np.mean([np.exp(member(y)) for member in _log_densities(family, locs, scales)], 0)
+    expected = scipy.integrate.simpson(scipy.special.entr(density), x=y)
+    assert Predictive(members).entropy().item() == pytest.approx(expected, abs=1e-3)
+
+
+def _log_densities(family, locs, scales):
+    reference = {Normal: scipy.stats.norm, Laplace: scipy.stats.laplace}[family]
+    return [reference(loc, scale).logpdf for loc, scale in zip(locs, scales, strict=True)]
+
+
+def test_entropy_of_members_far_apart_is_their_own_and_the_choice_among_them():
+    members = Normal(1000 * torch.arange(100.0).double()[:, None], torch.logspace(-1, 1, 100).double()[:, None])
+    expected = members.entropy().mean().item() + math.log(100)
+    assert Predictive(members).entropy().item() == pytest.approx(expected, abs=1e-2)
+
+
+# Samples
+
+
+@pytest.mark.parametrize("make", [lambda: predictive_of(Normal, S, N), lambda: predictive_of(Normal, S, N, D)])
+def test_samples_follow_the_mixture(make):
+    predictive, num_samples = make(), 20_000
+    y = predictive.sample((num_samples,))
+    for level in (0.1, 0.5, 0.9):
+        below = (y <= predictive.icdf(level)).double().mean(0)
+        assert ((below - level).abs() < SIGMAS * math.sqrt(level * (1 - level) / num_samples)).all()
+
+
+def test_classes_are_sampled_by_their_probabilities():
+    predictive, num_samples = classes(S, N, C), 20_000
+    y, probs = predictive.sample((num_samples,)), predictive.probs
+    found = torch.nn.functional.one_hot(y, C).double().mean(0)
+    assert ((found - probs).abs() < SIGMAS * (probs * (1 - probs) / num_samples).sqrt()).all()
+
+
+def test_the_dimensions_of_one_sample_come_from_one_member():
+    members = Normal(torch.tensor([[[-5.0, -5.0]], [[5.0, 5.0]]]), 0.1)
+    y = Predictive(Independent(members, 1)).sample((1000,))
+    assert torch.equal(y[..., 0] > 0, y[..., 1] > 0)
+
+
+def test_every_input_chooses_its_own_member():
+    y = Predictive(Normal(torch.tensor([[-5.0, -5.0], [5.0, 5.0]]), 0.1)).sample((1000,))
+    assert not torch.equal(y[:, 0] > 0, y[:, 1] > 0)
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (2, 3)])
+@pytest.mark.parametrize(
+    ("make", "event"),
+    [
+        (lambda: predictive_of(Normal, S, N), ()),
+        (lambda: predictive_of(Normal, S, N, D), (D,)),
+        (lambda: classes(S, N, C), ()),
+        (lambda: labels(S, N, D), (D,)),
+        (lambda: Predictive(StudentT(3.0, random(S, N), 1.0)), ()),
+    ],
+)
+def test_samples_have_their_shape_and_repeat_under_a_seed(make, event, shape):
+    predictive = make()
+    y = predictive.sample(shape)
+    torch.manual_seed(0)  # where every test begins
+    assert y.shape == (*shape, N, *event)
+    assert torch.equal(y, predictive.sample(shape))
+    assert predictive.log_prob(y).isfinite().all()
+
+
+# Parts of the inputs
+
+
+@pytest.mark.parametrize("make", [lambda: predictive_of(Normal, S, N, D), lambda: classes(S, N, C)])
+@pytest.mark.parametrize(
+    "index", [slice(1, 4), [3, 0], torch.tensor([4, 4]), torch.tensor([True, False, True, False, False])], ids=str
+)
+def test_some_inputs_have_what_the_whole_says_of_them(make, index):
+    predictive = make()
+    some = predictive[index]
+    assert len(some) == len(torch.arange(N)[index])
+    close(some.log_prob(torch.tensor(1)), predictive.log_prob(torch.tensor(1))[index])
+
+
+@pytest.mark.parametrize("make", [lambda: predictive_of(Normal, S, N, D), lambda: classes(S, N, C)])
+def test_concatenating_the_parts_gives_the_whole(make):
+    predictive = make()
+    whole = Predictive.concatenate([predictive[:2], predictive[2:3], predictive[3:]])
+    assert (whole.num_samples, len(whole)) == (S, N)
+    for mine, theirs in zip(readings(whole), readings(predictive), strict=True):
+        close(mine, theirs)
+
+
+def test_moving_keeps_the_predictive():
+    predictive = predictive_of(Normal, S, N, D).to("cpu")
+    assert predictive.device == torch.device("cpu")
+    assert torch.equal(predictive.mean, predictive_of(Normal, S, N, D).mean)
+
+
+def test_repr_tells_family_and_shapes():
+    assert repr(predictive_of(Normal, S, N, D)) == "Predictive(Normal, S=4, N=5, event=(2,))"
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((N,), r"batch shape \(S, N\).*got \(5,\)"),
+        ((S, N, D), r"batch shape \(S, N\).*got \(4, 5, 2\).*to_event"),
+        ((0, N), "one draw at least; got S = 0"),
+    ],
+)
+def test_members_without_draws_by_inputs_are_refused(shape, words):
+    with pytest.raises(ValueError, match=words):
+        Predictive(Normal(torch.zeros(shape), 1.0))
+
+
+@pytest.mark.parametrize("name", ["probs", "log_probs", "member_log_probs", "mode"])
+def test_real_targets_have_no_classes(name):
+    with pytest.raises(NotImplementedError, match="need a finite support; this predictive is over real targets"):
+        getattr(predictive_of(Normal, S, N), name)
+
+
+@pytest.mark.parametrize("name", ["mean", "variance"])
+def test_class_labels_have_no_moments(name):
+    with pytest.raises(NotImplementedError, match=f"class labels have no {name}; use .probs or .mode"):
+        getattr(classes(S, N, C), name)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 90.0, math.nan])
+def test_impossible_levels_are_refused(level):
+    with pytest.raises(ValueError, match="level must lie between 0 and 1"):
+        predictive_of(Normal, S, N).interval(level)
+
+
+@pytest.mark.parametrize("name", ["log_prob", "cdf"])
+@pytest.mark.parametrize(("shape", "wrong"), [((S, N), (N, 1)), ((S, N), (1,)), ((S, N, D), (N,)), ((S, N, D), (D, N))])
+def test_targets_of_another_shape_never_broadcast(name, shape, wrong):
+    with pytest.raises(ValueError, match=r"one row per input, shape \(5,.*got"):
+        getattr(predictive_of(Normal, *shape), name)(torch.zeros(wrong))
+
+
+@pytest.mark.parametrize("y", [0.7, -1.0, float(C)])
+def test_a_target_that_is_no_class_is_refused(y):
+    with pytest.raises(ValueError):  # noqa: PT011 - torch's own words
+        classes(S, N, C).log_prob(torch.full((N,), y))
+
+
+def test_several_real_targets_have_no_closed_entropy():
+    with pytest.raises(NotImplementedError, match="joint entropy of several real targets has no closed form"):
+        predictive_of(Normal, S, N, D).entropy()
