@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 
 from bayesnn import datasets, likelihoods, networks, priors
+from bayesnn.data import on_device
 from bayesnn.datasets import Split
 from bayesnn.evaluation import figures
 from bayesnn.methods.map import fit_map
@@ -20,7 +23,7 @@ from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
 
-__all__ = ["DATA", "METHODS", "Run", "Settings", "run"]
+__all__ = ["DATA", "METHODS", "PRIOR_SCALE", "Run", "Settings", "run"]
 
 METHODS: dict[str, Callable[..., WeightPosterior]] = {"map": fit_map, "svi": fit_svi}
 """Every method by the name of its row."""
@@ -28,7 +31,7 @@ METHODS: dict[str, Callable[..., WeightPosterior]] = {"map": fit_map, "svi": fit
 DATA: dict[str, Callable[..., Split]] = {"digits": datasets.digits}
 """Every data set by name; each takes a ``seed`` for its split."""
 
-_PRIOR_SCALE = 5.0
+PRIOR_SCALE = 5.0
 """Prior scale of the comparison, the same for every method. The default of 3 would hold the plain network back (NLL
 0.13 on the digits with 200 units, 0.08 here); the variational fit moves the scales, wherever they start."""
 
@@ -46,6 +49,7 @@ class Settings:
         num_epochs: Passes over the data; each method's own default if ``None``.
         num_samples: Draws of a posterior that has any.
         device: Where to fit.
+        hold_out: The class that is never trained on; the data set's own choice if ``None``.
     """
 
     data: str = "digits"
@@ -56,6 +60,7 @@ class Settings:
     num_epochs: int | None = None
     num_samples: int = 100
     device: str | None = None
+    hold_out: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,12 @@ class Run:
 
     Attributes:
         settings: What was compared.
-        rows: A row per method; each figure as ``{"mean": m, "sd": s}`` over the seeds.
+        rows: A row per method; each figure as ``{"mean": m, "sd": s, "values": [...]}`` over the seeds.
         split: The first seed's data.
         posteriors: The first seed's fits by method.
         inside: Their predictions for the test inputs.
         outside: Their predictions for the inputs from another world.
+        interrupted: Whether it was stopped by hand; then it holds the fits that were finished.
     """
 
     settings: Settings
@@ -77,16 +83,27 @@ class Run:
     posteriors: dict[str, WeightPosterior]
     inside: dict[str, Predictive]
     outside: dict[str, Predictive]
+    interrupted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The results as plain numbers; NaN as ``None``."""
         rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows]
-        options = {"hidden": list(self.settings.hidden), "activation": self.settings.activation}
-        return {"data": self.settings.data, "seeds": list(self.settings.seeds), "network": options, "rows": rows}
+        settings = asdict(self.settings)
+        return {
+            "data": settings["data"],
+            "seeds": list(self.settings.seeds),
+            "settings": {**settings, "prior": f"fan_in_normal({PRIOR_SCALE:g})"},
+            "sizes": {part: len(getattr(self.split, part)) for part in ("x_train", "x_test", "x_ood")},
+            "versions": {"bayesnn": version("pyro-bayesnn"), "torch": torch.__version__},
+            "interrupted": self.interrupted,
+            "rows": rows,
+        }
 
 
 def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], object] = lambda line: None) -> Run:
     """Fit every method at every seed and score it.
+
+    Stopped by hand, it gives back the fits that were finished.
 
     Args:
         settings: What to compare.
@@ -94,49 +111,70 @@ def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], obje
         tell: Called with a line before each fit.
 
     Raises:
-        ValueError: If a method or data set is not known; the message lists those that are.
+        ValueError: If a method, data set or device is not known; the message lists those that are.
+        KeyboardInterrupt: If it was stopped by hand before the first fit was finished.
     """
-    for name in settings.methods:
+    names = list(dict.fromkeys(settings.methods))
+    for name in names:
         _known(name, METHODS, "method")
     load = _known(settings.data, DATA, "data set")
-    if not settings.seeds or not settings.methods:
+    if not settings.seeds or not names:
         raise ValueError("a comparison needs one method and one seed at least.")
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in settings.methods}
+    on_device(settings.device, torch.device("cpu"))
+    options = {"hold_out": settings.hold_out} if settings.hold_out is not None else {}
+    first_split = load(seed=settings.seeds[0], **options)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     first: dict[str, tuple[WeightPosterior, Predictive, Predictive]] = {}
-    for number, seed in enumerate(settings.seeds):
-        split = load(seed=seed)
-        model = _model(split, settings, seed)
-        for name in settings.methods:
-            tell(f"{name}, seed {seed} ({number + 1} of {len(settings.seeds)})")
-            options: dict[str, Any] = {"num_samples": settings.num_samples} if name != "map" else {}
-            started = time.perf_counter()
-            posterior = METHODS[name](
-                model,
-                split.x_train,
-                split.y_train,
-                num_epochs=settings.num_epochs,
-                device=settings.device,
-                seed=seed,
-                progress=progress,
-                **options,
-            )
-            fitted = time.perf_counter()
-            inside, outside = posterior(split.x_test), posterior(split.x_ood)
-            predicted = time.perf_counter()
-            found[name].append(
-                {
-                    **figures(inside, split.y_test, outside),
-                    "elbo_per_datum": posterior.summary.get("elbo_per_datum", float("nan")),
-                    "fit_seconds": fitted - started,
-                    "predict_seconds": predicted - fitted,
-                }
-            )
-            if number == 0:
-                first[name] = (posterior, inside, outside)
-                first_split = split
-    rows = [{"method": name, **_spread(by_seed)} for name, by_seed in found.items()]
-    posteriors, insides, outsides = ({name: triple[i] for name, triple in first.items()} for i in range(3))
-    return Run(settings, rows, first_split, posteriors, insides, outsides)  # type: ignore[arg-type]
+    interrupted = False
+    try:
+        for number, seed in enumerate(settings.seeds):
+            split = first_split if number == 0 else load(seed=seed, **options)
+            model = _model(split, settings, seed)
+            for name in names:
+                tell(f"{name}, seed {seed} ({number + 1} of {len(settings.seeds)})")
+                fitted, inside, outside, row = _fit(name, model, split, settings, seed, progress)
+                found[name].append(row)
+                first.setdefault(name, (fitted, inside, outside))
+    except KeyboardInterrupt:
+        if not first:
+            raise
+        interrupted = True
+    rows = [{"method": name, **_spread(by_seed)} for name, by_seed in found.items() if by_seed]
+    posteriors = {name: triple[0] for name, triple in first.items()}
+    insides = {name: triple[1] for name, triple in first.items()}
+    outsides = {name: triple[2] for name, triple in first.items()}
+    return Run(settings, rows, first_split, posteriors, insides, outsides, interrupted)
+
+
+def _fit(
+    name: str, model: BayesianNeuralNetwork, split: Split, settings: Settings, seed: int, progress: bool
+) -> tuple[WeightPosterior, Predictive, Predictive, dict[str, float]]:
+    """One fit, its predictions for both worlds, and its figures."""
+    options: dict[str, Any] = {"num_samples": settings.num_samples} if name != "map" else {}
+    with warnings.catch_warnings():
+        # The loop's own word on Ctrl-C: here an unfinished fit ends the comparison, and is no result.
+        warnings.filterwarnings("ignore", message="stopped by hand")
+        posterior = METHODS[name](
+            model,
+            split.x_train,
+            split.y_train,
+            num_epochs=settings.num_epochs,
+            device=settings.device,
+            seed=seed,
+            progress=progress,
+            **options,
+        )
+    history = posterior.history
+    if history is not None and history.interrupted:
+        raise KeyboardInterrupt
+    started = time.perf_counter()
+    inside, outside = posterior(split.x_test), posterior(split.x_ood)
+    seconds = time.perf_counter() - started
+    row = figures(inside, split.y_test, outside)
+    row["elbo_per_datum"] = posterior.summary.get("elbo_per_datum", math.nan)
+    row["fit_seconds"] = history.seconds if history is not None else math.nan
+    row["predict_seconds"] = seconds
+    return posterior, inside, outside, row
 
 
 def _model(split: Split, settings: Settings, seed: int) -> BayesianNeuralNetwork:
@@ -144,15 +182,16 @@ def _model(split: Split, settings: Settings, seed: int) -> BayesianNeuralNetwork
         torch.manual_seed(seed)
         shape = tuple(split.x_train.shape[1:])
         network = networks.mlp(shape, len(split.classes), hidden=settings.hidden, activation=settings.activation)
-    return BayesianNeuralNetwork(network, prior=priors.fan_in_normal(_PRIOR_SCALE), likelihood=likelihoods.categorical)
+    return BayesianNeuralNetwork(network, prior=priors.fan_in_normal(PRIOR_SCALE), likelihood=likelihoods.categorical)
 
 
-def _spread(by_seed: Sequence[dict[str, float]]) -> dict[str, dict[str, float | None]]:
-    columns: dict[str, dict[str, float | None]] = {}
+def _spread(by_seed: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Mean and standard deviation over the seeds of every figure, and the figures themselves."""
+    columns: dict[str, dict[str, Any]] = {}
     for name in by_seed[0]:
-        values = [figures[name] for figures in by_seed]
+        values = [row[name] for row in by_seed]
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        columns[name] = {"mean": float(np.mean(values)), "sd": spread}
+        columns[name] = {"mean": float(np.mean(values)), "sd": spread, "values": values}
     return columns
 
 
@@ -165,4 +204,6 @@ def _known(name: str, table: dict[str, Any], what: str) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
     return None if isinstance(value, float) and math.isnan(value) else value

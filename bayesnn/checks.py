@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import UninitializedParameter
 
-__all__ = ["check_network", "check_prior", "num_outputs"]
+__all__ = ["check_names", "check_network", "check_prior", "num_outputs"]
 
 
 def check_network(network: nn.Module) -> None:
@@ -33,10 +33,11 @@ def check_network(network: nn.Module) -> None:
 
 
 def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """Number of outputs K, found by running the network twice on a few inputs; both answers must agree."""
+    """Number of outputs K, found by running the network on a few inputs; every answer must be the same."""
     try:
-        first, second = run(x), run(x)
-    except RuntimeError as error:
+        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+            first, *others = (run(x) for _ in range(5))
+    except (RuntimeError, IndexError) as error:
         raise ValueError(
             f"the network must take inputs of shape (N, {', '.join(map(str, x.shape[1:]))}); it said: {error}"
         ) from error
@@ -45,12 +46,22 @@ def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
             f"the network must map N inputs to (N, K) outputs; it gave {tuple(first.shape)} for N = {len(x)}. "
             "End it with nn.Linear(..., K), and K = 1 for one target."
         )
-    if not torch.equal(first, second) and bool(first.isfinite().all()):
+    if not all(torch.equal(first, other) for other in others) and bool(first.isfinite().all()):
         raise ValueError(
             "the network must give the same outputs twice in eval mode; it did not. Functional dropout? Use an "
             "nn.Dropout layer, or F.dropout(x, training=self.training)."
         )
     return first.shape[1]
+
+
+def check_names(names: Sequence[str], reserved: Sequence[str]) -> None:
+    """Refuse parameters named like the model's own sites."""
+    taken = sorted(set(names) & set(reserved))
+    if taken:
+        raise ValueError(
+            f"a network's parameters must not be named like the model's own sites {', '.join(reserved)}; found "
+            f"{', '.join(map(repr, taken))}. Rename them, or put the network in nn.Sequential(network)."
+        )
 
 
 def check_prior(name: str, value: Tensor, prior: Distribution) -> None:

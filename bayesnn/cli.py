@@ -22,16 +22,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; those of the process if left out.
 
     Returns:
-        0, or 2 where the words or the data do not fit.
+        0; 2 where the data, the device or the folder do not fit; 130 if it was stopped by hand.
+
+    Raises:
+        SystemExit: With 2 where the words do not fit, and with 0 after ``--help`` and ``--version``.
     """
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except (ValueError, TypeError) as error:
+    except (ValueError, OSError) as error:
         print(f"bayesnn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("bayesnn: stopped by hand", file=sys.stderr)
+        print("bayesnn: stopped by hand before the first fit was finished", file=sys.stderr)
         return 130
 
 
@@ -45,22 +48,26 @@ def _compare(options: argparse.Namespace) -> int:
         num_epochs=options.epochs,
         num_samples=options.samples,
         device=options.device,
+        hold_out=options.hold_out,
     )
     folder = Path(options.out if options.out is not None else f"results/{options.data}")
-    quiet = options.quiet
+    folder.mkdir(parents=True, exist_ok=True)  # said now if it cannot be written, not after all the work
 
     def tell(line: str) -> None:
-        if not quiet:
+        if not options.quiet:
             print(line, file=sys.stderr)
 
-    run = benchmark.run(settings, progress=not quiet, tell=tell)
+    run = benchmark.run(settings, progress=not options.quiet, tell=tell)
     report.write(run, folder)
     if options.json:
         print(json.dumps(run.to_json(), indent=1))
     else:
         print(f"\n{run.split!r}")
-        print(f"{text_table(run.rows)}\n")
+        print(f"{text_table(run.rows, leave_out=['brier'])}\n")
         print(f"report:  {folder / 'report.html'}\nresults: {folder / 'results.json'}")
+    if run.interrupted:
+        print("bayesnn: stopped by hand; the results are those of the fits that were finished", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -75,20 +82,24 @@ def _parser() -> argparse.ArgumentParser:
         help="which methods know what they don't know?",
         description="Train methods on real data, hold one class back, and see which find their own mistakes and the "
         "class they have never seen. Prints a table, and writes report.html and results.json.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     defaults = benchmark.Settings()
-    add = compare.add_argument
-    names = list(benchmark.METHODS)
+    add, names = compare.add_argument, list(benchmark.METHODS)
     add("data", choices=list(benchmark.DATA), help="data set")
-    add("--methods", nargs="+", choices=names, default=names, metavar="METHOD", help=f"among {', '.join(names)}")
-    add("--seeds", type=_count, default=len(defaults.seeds), help="number of seeds, from 0 on")
-    add("--hidden", type=_count, nargs="*", default=list(defaults.hidden), metavar="WIDTH", help="hidden layers")
-    add("--activation", choices=["relu", "silu", "tanh", "gelu"], default=defaults.activation, help="activation")
-    add("--epochs", type=_count, help="passes over the data; each method's own choice if left out")
-    add("--samples", type=_count, default=defaults.num_samples, help="posterior draws")
-    add("--out", metavar="FOLDER", help="where to write; results/<data> if left out")
-    add("--device", help="where to fit: cpu, cuda, cuda:1; cpu if left out")
+    add("--methods", nargs="+", choices=names, default=names, metavar="METHOD",
+        help=f"among {', '.join(names)} (default: all)")  # fmt: skip
+    add("--seeds", type=_count, default=len(defaults.seeds), metavar="N",
+        help="number of seeds, from 0 on: of the split, the start and the fit (default: %(default)s)")  # fmt: skip
+    add("--hold-out", type=int, metavar="CLASS", help="the class that is never trained on (default: 9)")
+    add("--hidden", type=_count, nargs="*", default=list(defaults.hidden), metavar="WIDTH",
+        help=f"widths of the hidden layers (default: {' '.join(map(str, defaults.hidden))})")  # fmt: skip
+    add("--activation", choices=["relu", "silu", "tanh", "gelu"], default=defaults.activation,
+        help="of the hidden layers (default: %(default)s)")  # fmt: skip
+    add("--epochs", type=_count, metavar="N", help="passes over the data (default: each method's own choice)")
+    add("--samples", type=_count, default=defaults.num_samples, metavar="S",
+        help="posterior draws (default: %(default)s)")  # fmt: skip
+    add("--out", metavar="FOLDER", help="where to write (default: results/DATA)")
+    add("--device", help="where to fit: cpu, cuda, cuda:1 (default: cpu)")
     add("--json", action="store_true", help="print the results as JSON instead of a table")
     add("--quiet", action="store_true", help="no progress")
     compare.set_defaults(command=_compare)
@@ -96,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(word: str) -> int:
-    if not word.isdigit() or int(word) < 1:
+    if not (word.isascii() and word.isdigit() and int(word) >= 1):
         raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more; got {word!r}")
     return int(word)
 

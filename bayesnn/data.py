@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -66,7 +67,7 @@ def on_device(device: torch.device | str | None, fallback: torch.device) -> torc
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         have += ["mps"] if torch.backends.mps.is_available() else []
         raise ValueError(f"device must be one that is here ({', '.join(have)}); got {str(device)!r}.") from error
@@ -74,34 +75,49 @@ def on_device(device: torch.device | str | None, fallback: torch.device) -> torc
 
 
 def _read(source: Dataset | DataLoader) -> tuple[Tensor, Tensor]:
-    loader = source if isinstance(source, DataLoader) else DataLoader(source, batch_size=1024)
-    pairs = []
-    for item in loader:
-        if not isinstance(item, list | tuple) or len(item) != 2:
-            raise TypeError("a Dataset or DataLoader must give pairs (x, y); this one gave something else.")
-        pairs.append(item)
-    if not pairs:
+    inputs, targets = [], []
+    # A loader draws a seed, and a shuffling one an order: neither from the caller's random state.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for item in source if isinstance(source, DataLoader) else DataLoader(source, batch_size=1024):
+            if not isinstance(item, list | tuple) or len(item) != 2:
+                raise TypeError("a Dataset or DataLoader must give pairs (x, y); this one gave something else.")
+            x, y = _tensor(item[0], "x"), _tensor(item[1], "y")
+            inputs.append(x if y.ndim else x[None])  # without batches it gives one datum at a time
+            targets.append(y if y.ndim else y[None])
+    if not inputs:
         raise ValueError("a fit needs two rows of data at least; the Dataset or DataLoader is empty.")
-    xs, ys = zip(*pairs, strict=True)
-    return torch.cat(list(xs)), torch.cat(list(ys))
+    return torch.cat(inputs), torch.cat(targets)
 
 
 def _tensor(values: Any, name: str) -> Tensor:
-    if hasattr(values, "to_numpy"):  # pandas and polars, frames and series
-        values = values.to_numpy()
     try:
-        tensor = values if isinstance(values, Tensor) else torch.tensor(values)
+        if isinstance(values, list | tuple) and values and all(isinstance(value, Tensor) for value in values):
+            values = torch.stack(list(values))
+        tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(_array(values))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"{name} must be a tensor, array or frame of numbers; got {type(values).__name__} ({error}). "
             "Encode text and categories as numbers first."
         ) from error
-    tensor = tensor.detach()
+    if tensor.is_complex():
+        raise TypeError(f"{name} must be real numbers; got {tensor.dtype}. Pass real and imaginary parts as columns.")
     if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-        bad = (~tensor.isfinite()).flatten(1).any(1) if tensor.ndim > 1 else ~tensor.isfinite()
-        first = int(bad.nonzero()[0]) if bad.ndim else 0
+        bad = ~tensor.isfinite().flatten(1).all(1) if tensor.ndim > 1 else ~tensor.isfinite()
         raise ValueError(
-            f"{name} must be finite; got NaN or infinity in {int(bad.sum())} row(s), the first at row {first}. "
-            "Drop or impute them first."
+            f"{name} must be finite; got NaN or infinity in {int(bad.sum())} row(s), the first at row "
+            f"{int(bad.flatten().nonzero()[0])}. Drop or impute them first."
         )
     return tensor
+
+
+def _array(values: Any) -> np.ndarray:
+    """A copy as an array of numbers; frames of mixed numeric columns too."""
+    array = np.array(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    if array.dtype == object:
+        if array.ndim == 0:
+            raise TypeError("not numbers")
+        array = array.astype(np.float64)
+    if array.dtype in (np.uint16, np.uint32, np.uint64):
+        array = array.astype(np.int64)
+    return array

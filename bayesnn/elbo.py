@@ -61,7 +61,7 @@ class MeanFieldELBO(TraceMeanField_ELBO):
             particles = [self._direct_terms(model, guide, *args) for _ in range(self.num_particles)]
         else:
             particles = [_traced_terms(*traces) for traces in self._get_traces(model, guide, args, kwargs)]
-        fit, divergence = (torch.stack(term).mean() for term in zip(*particles, strict=True))
+        fit, divergence = (torch.stack(term).sum() / self.num_particles for term in zip(*particles, strict=True))
         return fit, divergence
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:

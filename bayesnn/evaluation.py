@@ -102,7 +102,7 @@ def out_of_distribution(inside: Predictive, outside: Predictive) -> Detection:
         inside: Predictions for inputs like the training data.
         outside: Predictions of the same posterior for inputs from elsewhere.
     """
-    if inside.event_shape != outside.event_shape or inside.has_enumerate_support != outside.has_enumerate_support:
+    if _kind(inside) != _kind(outside):
         raise ValueError(f"inside and outside must be of one posterior; got {inside!r} and {outside!r}.")
     here, there = scores(inside), scores(outside)
     joined = {name: torch.cat([here[name], there[name].to(here[name])]) for name in here}
@@ -172,20 +172,23 @@ def figures(inside: Predictive, y: Any, outside: Predictive | None = None) -> di
     return row
 
 
+def _truth(predictive: Predictive, y: Any) -> Tensor:
+    truth = predictive.checked(as_targets(y))
+    if truth.shape != predictive.batch_shape + predictive.event_shape:
+        raise ValueError(
+            f"targets must have one row per input, shape {tuple(predictive.batch_shape + predictive.event_shape)}; got "
+            f"{tuple(truth.shape)}."
+        )
+    return truth
+
+
+def _kind(predictive: Predictive) -> tuple[Any, ...]:
+    """What two predictives must have in common to be compared: their targets, and how many classes there are."""
+    classes = len(predictive.enumerate_support(expand=False)) if predictive.has_enumerate_support else 0
+    return predictive.event_shape, classes
+
+
 def _detection(task: str, by_score: dict[str, Tensor], positive: Tensor) -> Detection:
     count = int(positive.sum())
     areas = {name: float(auroc(score, positive)) for name, score in by_score.items()}
     return Detection(task, areas, count, len(positive) - count)
-
-
-def _truth(predictive: Predictive, y: Any) -> Tensor:
-    truth = as_targets(y).to(predictive.device)
-    if truth.shape == (len(predictive), 1) and not predictive.event_shape:
-        truth = truth[:, 0]
-    wanted = tuple(predictive.batch_shape + predictive.event_shape)
-    if tuple(truth.shape) != wanted:
-        raise ValueError(
-            f"y must have one target for each of the N = {len(predictive)} predictions, shape {wanted}; got "
-            f"{tuple(truth.shape)}. Pass the y that belongs to the x that was predicted."
-        )
-    return truth

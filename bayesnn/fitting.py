@@ -38,7 +38,7 @@ def prepared(
     model = copy.deepcopy(model).to(target_device)
     inputs, targets = inputs.to(target_device), targets.to(target_device)
     model = model.for_data(inputs, targets)
-    return model, inputs, model.likelihood.typed(targets, model.dtype)
+    return model, inputs, model.targets(targets)
 
 
 def prepared_pyro_model(

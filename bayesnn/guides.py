@@ -16,9 +16,11 @@ from pyro.infer.autoguide import AutoNormal as PyroAutoNormal
 from pyro.infer.autoguide.initialization import InitMessenger, init_to_median, init_to_sample, init_to_value
 from torch import Tensor
 from torch.distributions import biject_to, constraints
-from torch.distributions.transforms import IndependentTransform, Transform, identity_transform
+from torch.distributions.transforms import ExpTransform, IndependentTransform, Transform, identity_transform
 
-__all__ = ["AutoNormal", "built", "guide_draws"]
+from bayesnn.priors import center
+
+__all__ = ["AutoNormal", "built", "give_local_parameters", "guide_draws"]
 
 
 class AutoNormal(PyroAutoNormal):
@@ -159,7 +161,7 @@ def built(
     """
     made: Any
     if isinstance(guide, torch.nn.Module):
-        made = copy.deepcopy(guide)
+        made = give_local_parameters(copy.deepcopy(guide))
     elif isinstance(guide, type) and issubclass(guide, AutoNormal):
         made = guide(model, *args, start=start, init_scale=init_scale)
     else:
@@ -175,6 +177,15 @@ def built(
     return made
 
 
+def give_local_parameters(module: torch.nn.Module) -> torch.nn.Module:
+    """Let a PyroModule made under Pyro's global settings hold its parameters itself, in place."""
+    for part in module.modules():
+        context = getattr(part, "_pyro_context", None)
+        if context is not None and not hasattr(context, "param_state"):
+            context.param_state = {"params": {}, "constraints": {}}
+    return module
+
+
 @torch.no_grad()
 def guide_draws(guide: Callable, args: Sequence[Tensor], num_samples: int, seed: int) -> dict[str, Tensor]:
     """Draws of every latent site from any guide ``(S, *shape)``; the global random state is left alone."""
@@ -184,7 +195,12 @@ def guide_draws(guide: Callable, args: Sequence[Tensor], num_samples: int, seed:
     with torch.random.fork_rng(devices=devices), pyro.settings.context(module_local_params=True):
         torch.manual_seed(seed)
         traces = [poutine.trace(guide).get_trace(*args) for _ in range(num_samples)]
-    names = [name for name in traces[0].stochastic_nodes if not traces[0].nodes[name]["infer"].get("is_auxiliary")]
+    names = [
+        name
+        for name in traces[0].stochastic_nodes
+        if not traces[0].nodes[name]["infer"].get("is_auxiliary")
+        and type(traces[0].nodes[name]["fn"]).__name__ != "_Subsample"  # a plate's indices
+    ]
     return {name: torch.stack([trace.nodes[name]["value"] for trace in traces]) for name in names}
 
 
@@ -194,13 +210,22 @@ def _start_at(model: Callable, start: Mapping[str, Tensor] | None) -> Callable:
 
     def fallback(site: dict[str, Any]) -> Tensor:
         shape = site["fn"].batch_shape + site["fn"].event_shape
-        return init_to_sample(site) if len(shape) > 1 else init_to_median(site)
+        return (
+            init_to_sample(site)
+            if len(shape) > 1
+            else center(site["fn"])
+            if site["fn"].has_rsample
+            else init_to_median(site)
+        )
 
     return init_to_value(values=values, fallback=fallback)
 
 
 def _elementwise(support: constraints.Constraint) -> Transform | None:
     """The map from the real line to the support, where it works on each number for itself."""
+    inner = support.base_constraint if isinstance(support, constraints.independent) else support
+    if isinstance(inner, type(constraints.positive)) and inner.lower_bound == 0:
+        return ExpTransform()  # biject_to adds a shift by 0, and torch then knows no divergence from a log-normal
     transform = biject_to(support)
     transform = transform.base_transform if isinstance(transform, IndependentTransform) else transform
     return transform if transform.domain.event_dim == 0 else None

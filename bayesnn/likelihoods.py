@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import pyro.distributions as dist
@@ -163,8 +164,15 @@ class Gaussian(Likelihood):
             >>> gaussian.with_noise(0.1)
             Gaussian(noise=0.1)
         """
-        if isinstance(noise, int | float) and not (noise > 0 and math.isfinite(noise)):
-            raise ValueError(f"a noise scale must be positive and finite; got {noise}.")
+        if isinstance(noise, Real) and not isinstance(noise, bool):
+            if not (float(noise) > 0 and math.isfinite(noise)):
+                raise ValueError(f"a noise scale must be positive and finite; got {noise}.")
+            return Gaussian(float(noise))
+        if not isinstance(noise, Distribution) or not _positive(noise):
+            raise TypeError(
+                f"noise must be a positive number, or a pyro distribution of positive numbers as its prior; got "
+                f"{noise!r}. Write with_noise(0.1) or with_noise(dist.HalfNormal(1.0))."
+            )
         return Gaussian(noise)
 
     def latents(self, target: Affine) -> dict[str, Distribution]:
@@ -231,6 +239,12 @@ categorical = Categorical()
 bernoulli = Bernoulli()
 gaussian = Gaussian()
 heteroscedastic_gaussian = HeteroscedasticGaussian()
+
+
+def _positive(prior: Distribution) -> bool:
+    """Whether a distribution is of numbers that are not negative."""
+    negative = torch.full(prior.batch_shape + prior.event_shape, -1e-3)
+    return not bool(prior.support.check(negative).any())
 
 
 def _columns(outputs: Tensor, target: Affine) -> Tensor:

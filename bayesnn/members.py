@@ -5,12 +5,14 @@ Stacking draws, picking members, joining batches and moving to a device are then
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, MixtureSameFamily, constraints
+from torch.distributions import Distribution, MixtureSameFamily
 
 __all__ = ["concatenate", "mapped", "stack", "unpack"]
 
@@ -42,26 +44,43 @@ def unpack(distribution: Distribution) -> tuple[list[Tensor], Pack]:
             event_dim = distribution.reinterpreted_batch_ndims
             return tensors, lambda parts: dist.Independent(pack(parts), event_dim)
         case MixtureSameFamily():
-            weights, pack_weights = unpack(distribution.mixture_distribution)
-            components, pack_components = unpack(distribution.component_distribution)
+            components = distribution.component_distribution
+            weights, pack_weights = unpack(distribution.mixture_distribution.expand(batch))
+            inner, pack_inner = unpack(components.expand(batch + components.batch_shape[-1:]))
             split = len(weights)
-            return [*weights, *components], lambda parts: dist.MixtureSameFamily(
-                pack_weights(parts[:split]), pack_components(parts[split:])
+            return [*weights, *inner], lambda parts: dist.MixtureSameFamily(
+                pack_weights(parts[:split]), pack_inner(parts[split:])
             )
-    kind = type(distribution)
-    known: dict[str, constraints.Constraint] = kind.arg_constraints  # type: ignore[assignment]
+    kind, known = type(distribution), dict(distribution.arg_constraints)
     names = [name for name in known if name not in _REDUNDANT.get(frozenset(known), ())]
-    if not names:
+    options = _options(distribution, set(known))
+    if not names or options is None:
         raise NotImplementedError(
-            f"the members of a predictive must be distributions with named parameters; {kind.__name__} has none. "
+            f"the members of a predictive must be distributions made of named parameters; {kind.__name__} has none. "
             "Observe a Normal, Categorical or another plain distribution in the model."
         )
     tensors = []
     for name in names:
         value = torch.as_tensor(getattr(distribution, name))
-        event_dim = getattr(known[name], "event_dim", 0)
+        try:
+            event_dim = known[name].event_dim
+        except NotImplementedError:  # a constraint that depends on other parameters
+            event_dim = max(0, value.ndim - len(batch))
         tensors.append(value.expand(batch + value.shape[value.ndim - event_dim :]))
-    return tensors, lambda parts: kind(**dict(zip(names, parts, strict=True)), validate_args=False)
+    return tensors, lambda parts: kind(**dict(zip(names, parts, strict=True)), **options, validate_args=False)
+
+
+def _options(distribution: Distribution, names: set[str]) -> dict[str, Any] | None:
+    """What a distribution was made of besides its named parameters; ``None`` if it does not tell."""
+    options = {}
+    for name, parameter in inspect.signature(type(distribution).__init__).parameters.items():
+        if name in names | {"self", "validate_args"}:
+            continue
+        if not hasattr(distribution, name) and parameter.default is inspect.Parameter.empty:
+            return None
+        if hasattr(distribution, name):
+            options[name] = getattr(distribution, name)
+    return options
 
 
 def mapped(function: Callable[[Tensor], Tensor], distribution: Distribution) -> Distribution:
@@ -83,6 +102,9 @@ def concatenate(distributions: Sequence[Distribution], axis: int) -> Distributio
 def _joined(distributions: Sequence[Distribution], join: Callable[[list[Tensor]], Tensor]) -> Distribution:
     if len(distributions) == 1 and join is not torch.stack:
         return distributions[0]
+    kinds = {type(d).__name__ for d in distributions}
+    if len(kinds) > 1:
+        raise ValueError(f"only distributions of one kind can be joined; got {', '.join(sorted(kinds))}.")
     unpacked = [unpack(d) for d in distributions]
     return unpacked[0][1]([join(list(parts)) for parts in zip(*(tensors for tensors, _ in unpacked), strict=True)])
 
@@ -90,6 +112,7 @@ def _joined(distributions: Sequence[Distribution], join: Callable[[list[Tensor]]
 _REDUNDANT: dict[frozenset[str], tuple[str, ...]] = {
     frozenset({"probs", "logits"}): ("probs",),
     frozenset({"total_count", "probs", "logits"}): ("probs",),
+    frozenset({"rate", "gate", "gate_logits"}): ("gate",),
     frozenset({"loc", "covariance_matrix", "precision_matrix", "scale_tril"}): (
         "covariance_matrix",
         "precision_matrix",

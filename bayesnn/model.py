@@ -6,6 +6,7 @@ The same density also stands here as plain functions of a dictionary of weights:
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin as Dist
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from bayesnn.checks import check_network, check_prior, num_outputs
+from bayesnn.checks import check_names, check_network, check_prior, num_outputs
 from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.priors import FittedNormal, Prior, describe, fan_in_normal, for_network
 
@@ -80,12 +81,12 @@ class BayesianNeuralNetwork(nn.Module):
         self.standardise = standardise
         self.num_data: int | None = None
         zero = next(self.network.parameters()).new_zeros(())
-        self.register_buffer("x_loc", zero)
-        self.register_buffer("x_scale", zero + 1)
-        self.register_buffer("y_loc", zero)
-        self.register_buffer("y_scale", zero + 1)
+        for name in ("x_loc", "x_scale", "y_loc", "y_scale"):
+            self.register_buffer(name, zero + float(name.endswith("scale")))
+        self._num_outputs = 1
         self._prior_scales: dict[str, Tensor] = {}
         self._priors: dict[str, Distribution] | None = None
+        check_names([name for name, _ in self.network.named_parameters()], [OBSERVED, "data", *self.latents()])
         for name, value in self.network.named_parameters():
             check_prior(name, value, self.priors()[name])
 
@@ -128,9 +129,9 @@ class BayesianNeuralNetwork(nn.Module):
                 self._priors[name] = self._priors[name].with_scale(scale)
         return self._priors
 
-    def latents(self, num_outputs: int = 1) -> dict[str, Distribution]:
-        """Priors of the likelihood's own unknowns by site name. ``num_outputs`` matters only before `for_data`."""
-        return self.likelihood.latents(self._target(num_outputs))
+    def latents(self) -> dict[str, Distribution]:
+        """Priors of the likelihood's own unknowns by site name."""
+        return self.likelihood.latents(self._target())
 
     def start(self) -> dict[str, Tensor]:
         """The network's own parameters by name: where a fit begins unless told otherwise."""
@@ -155,10 +156,10 @@ class BayesianNeuralNetwork(nn.Module):
         """
         weights = {name: pyro.sample(name, prior.to_event()) for name, prior in self.priors().items()}
         outputs = self.outputs(weights, x)
-        latents = {name: pyro.sample(name, prior) for name, prior in self.latents(outputs.shape[-1]).items()}
+        latents = {name: pyro.sample(name, prior) for name, prior in self.latents().items()}
         size = self.num_data if self.num_data is not None and y is not None else len(x)
         with pyro.plate("data", max(size, len(x)), subsample=torch.arange(len(x), device=outputs.device)):
-            seen = None if y is None else self.likelihood.typed(y, self.dtype)
+            seen = None if y is None else self.targets(y)
             return pyro.sample(OBSERVED, self.members(outputs, latents), obs=seen)
 
     # The same density, as functions of the weights
@@ -166,18 +167,27 @@ class BayesianNeuralNetwork(nn.Module):
     def outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Network outputs ``(N, K)`` at one draw of the weights, on standardised inputs."""
         own = {name: weights[name] for name in self.priors()}
-        return functional_call(self.network, own, (self.standardised(x),))
+        outputs = functional_call(self.network, own, (self.standardised(x),))
+        self._num_outputs = outputs.shape[-1]  # what the targets' shape is taken from before `for_data`
+        return outputs
 
     def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
         """Members ``(S, N)`` at S draws of weights and latents, each ``(S, *shape)``; chunks of draws at once."""
         network = {name: weights[name] for name in self.priors()}
         widest = max(sum(value[0].numel() for value in network.values()), x[0].numel() * len(x))
         run = vmap(self.outputs, in_dims=(0, None), chunk_size=max(1, _NUMBERS_AT_ONCE // widest))
-        return self.members(run(network, x), weights)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="There is a performance drop")
+                outputs = run(network, x)
+        except RuntimeError:  # recurrent layers and others that torch cannot vectorise
+            draws = range(len(next(iter(network.values()))))
+            outputs = torch.stack([self.outputs({n: v[s] for n, v in network.items()}, x) for s in draws])
+        return self.members(outputs, weights)
 
     def members(self, outputs: Tensor, weights: Mapping[str, Tensor]) -> Distribution:
         """The likelihood at given outputs; ``weights`` holds the latents, with the outputs' leading axes in front."""
-        return self.likelihood(outputs, weights, self._target(outputs.shape[-1]))
+        return self.likelihood(outputs, weights, self._target())
 
     def run(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> None:
         """Run the network at one draw of the weights."""
@@ -193,7 +203,7 @@ class BayesianNeuralNetwork(nn.Module):
 
     def log_likelihood(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         """Log-likelihood of each datum ``(N,)`` at one draw of weights and latents, in nats."""
-        return self.members(self.outputs(weights, x), weights).log_prob(self.likelihood.typed(y, self.dtype))
+        return self.members(self.outputs(weights, x), weights).log_prob(self.targets(y))
 
     def log_prior(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Log-prior density of one draw of weights and latents, a scalar in nats."""
@@ -203,6 +213,13 @@ class BayesianNeuralNetwork(nn.Module):
         for name, prior in self.latents().items():
             total = total + prior.log_prob(weights[name])
         return total
+
+    def targets(self, y: Tensor) -> Tensor:
+        """Targets in the type and shape of the likelihood: ``(N, 1)`` becomes ``(N,)`` where it wants one number."""
+        y, wanted = self.likelihood.typed(y, self.dtype), self._target().loc.ndim
+        if y.ndim == 2 and y.shape[1] == 1 and wanted == 0:
+            return y[:, 0]
+        return y[:, None] if y.ndim == 1 and wanted == 1 else y
 
     def standardised(self, x: Tensor) -> Tensor:
         """Inputs as the network sees them; indices into an embedding stay as they are."""
@@ -228,7 +245,8 @@ class BayesianNeuralNetwork(nn.Module):
         model.num_data = len(x)
         if self.standardise and not self._are_indices(x):
             model.x_loc, model.x_scale = _input_scaling(x.to(self.dtype))
-        y = self.likelihood.checked(y, num_outputs(lambda few: model.outputs(model.start(), few), x[:2])).to(self.dtype)
+        k = num_outputs(lambda few: model.outputs(model.start(), few), x[:64])
+        y = self.likelihood.checked(y, k).to(self.dtype)
         unscaled = Affine(y.new_zeros(y.shape[1:]), y.new_ones(y.shape[1:]))
         model.y_loc, model.y_scale = self.likelihood.affine(y) if self.standardise else unscaled
         return model
@@ -257,10 +275,16 @@ class BayesianNeuralNetwork(nn.Module):
         embeds = any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in self.network.modules())
         return embeds and not x.is_floating_point()
 
-    def _target(self, num_outputs: int) -> Affine:
+    def train(self, mode: bool = True) -> BayesianNeuralNetwork:
+        """Set the mode of everything but the network, which stays in ``eval`` mode: dropout is no part of the model."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def _target(self) -> Affine:
         if self.num_data is not None:
             return Affine(self.y_loc, self.y_scale)
-        shape = self.likelihood.event_shape(num_outputs)
+        shape = self.likelihood.event_shape(self._num_outputs)
         return Affine(self.y_loc.expand(shape), self.y_scale.expand(shape))
 
 

@@ -33,7 +33,7 @@ def mlp(
         >>> mlp(3, 1, hidden=(20, 20))(torch.zeros(5, 3)).shape
         torch.Size([5, 1])
     """
-    shape = [num_inputs] if isinstance(num_inputs, int) else list(num_inputs)
+    shape = list(num_inputs) if isinstance(num_inputs, Sequence) else [int(num_inputs)]
     widths = [math.prod(shape), *hidden, num_outputs]
     if min(widths) < 1:
         raise ValueError(f"every layer needs one unit at least; got widths {widths}.")
@@ -61,6 +61,8 @@ def conv_net(shape: Sequence[int], num_outputs: int, *, channels: Sequence[int] 
         >>> conv_net((8, 8), 10)(torch.zeros(5, 8, 8)).shape
         torch.Size([5, 10])
     """
+    if not channels:
+        raise ValueError("a convolutional network needs one convolution at least; got channels=().")
     if len(shape) not in (2, 3):
         raise ValueError(f"shape must be (H, W) or (C, H, W); got {tuple(shape)}.")
     depth, height, width = (1, *shape) if len(shape) == 2 else shape

@@ -1,9 +1,13 @@
-"""Pictures. Each takes an ``Axes`` (or makes one) and returns it; a part has the same colour everywhere."""
+"""Pictures. Each takes an ``Axes`` (or makes one) and returns it, but for the sheet of pictures, a figure of its own.
+
+A part has the same colour everywhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +27,7 @@ COLOURS = {
     "inside": "#009e73",
     "outside": "#cc3311",
 }
-"""Colour of each part, from the palette of Okabe and Ito, which the colour-blind can tell apart."""
+"""Colour of each part, chosen so that the colour-blind can tell them apart."""
 
 
 def regression_bands(
@@ -40,13 +44,20 @@ def regression_bands(
         ax: Where to draw.
     """
     ax = _axes(ax)
-    order = torch.as_tensor(x).flatten().argsort()
-    at = torch.as_tensor(x).flatten()[order].cpu().numpy()
+    at = torch.as_tensor(x).detach().cpu()
+    if at.shape not in ((len(predictive),), (len(predictive), 1)):
+        raise ValueError(
+            f"x must be the inputs that were predicted, one number each, N = {len(predictive)}; got {tuple(at.shape)}."
+        )
+    if predictive.event_shape not in ((), (1,)):
+        raise ValueError(f"regression_bands draws one target; the predictive has {predictive.event_shape[0]}.")
+    order = at.flatten().argsort()
+    at = at.flatten()[order]
     parts = variance_decomposition(predictive)
-    mean = predictive.mean[order].cpu()
-    if mean.ndim > 1:
-        raise ValueError(f"regression_bands draws one target; the predictive has {mean.shape[1]}.")
-    total, epistemic = (2 * part[order].cpu().sqrt() for part in (parts.total, parts.epistemic))
+    mean, total, epistemic = (
+        part.detach().cpu().flatten()[order]
+        for part in (predictive.mean, 2 * parts.total.sqrt(), 2 * parts.epistemic.sqrt())
+    )
     ax.fill_between(
         at, mean - total, mean + total, color=COLOURS["aleatoric"], alpha=0.35, lw=0, label="with aleatoric (±2 sd)"
     )
@@ -74,12 +85,20 @@ def detection_histogram(
         ax: Where to draw.
     """
     ax = _axes(ax)
-    largest = max(float(inside.max()), float(outside.max()), 1e-6)
-    bins = torch.linspace(0, largest, 31).tolist()
-    for values, name, label in ((inside, "inside", "known classes"), (outside, "outside", "never seen")):
-        share = torch.full_like(values, 1 / len(values)).cpu().numpy()
-        ax.hist(values.cpu().numpy(), bins, weights=share, color=COLOURS[name], alpha=0.6, label=label)
-    ax.set(xlabel=f"{score} ({unit})", ylabel="fraction of inputs", xlim=(0, largest))
+    kinds = {"inside": inside.detach().cpu().double().numpy(), "outside": outside.detach().cpu().double().numpy()}
+    if not all(len(values) for values in kinds.values()):
+        raise ValueError("a histogram needs one score of each kind at least.")
+    smallest, largest = (float(end([end(values) for values in kinds.values()])) for end in (np.min, np.max))
+    ax.set(xlabel=f"{score} ({unit})", ylabel="fraction of inputs")
+    if largest - smallest < 1e-9:
+        ax.text(0.5, 0.5, f"{max(smallest, 0):.3g} everywhere", ha="center", transform=ax.transAxes)
+        return ax
+    bins = np.linspace(min(smallest, 0.0), largest, 31).tolist()
+    for name, label in (("inside", "known classes"), ("outside", "never seen")):
+        share = np.full(len(kinds[name]), 1 / len(kinds[name]))
+        ax.hist(kinds[name], bins, weights=share, color=COLOURS[name], alpha=0.35)
+        ax.hist(kinds[name], bins, weights=share, color=COLOURS[name], histtype="step", lw=1.5, label=label)
+    ax.set(xlim=(bins[0], bins[-1]))
     ax.legend(frameon=False)
     return ax
 
@@ -104,19 +123,29 @@ def uncertain_pictures(
     Returns:
         A figure of its own.
     """
+    if pictures.ndim not in (3, 4) or len(pictures) != len(predictive):
+        raise ValueError(
+            f"pictures must be those that were predicted, (N, H, W) or (N, C, H, W) with N = {len(predictive)}; got "
+            f"{tuple(pictures.shape)}."
+        )
+    if num_pictures < 1 or (truth is not None and len(truth) != len(pictures)):
+        raise ValueError("num_pictures must be 1 or more, and truth, where given, have a word for each picture.")
     parts = decompose(predictive)
     chosen = parts.total.argsort(descending=True)[:num_pictures].tolist()
     columns = min(6, len(chosen))
     rows = 2 * -(-len(chosen) // columns)
-    figure = Figure(figsize=(1.5 * columns, 1.15 * rows), layout="constrained")
+    figure = Figure(figsize=(max(1.5 * columns, 3.0), 1.15 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=[3, 1] * (rows // 2))
-    largest = float(parts.total[chosen].max())
+    largest = max(float(parts.total[chosen].max()), 1e-9)
     for ax in axes.flat:
         ax.set_axis_off()
     for place, index in enumerate(chosen):
         row, column = 2 * (place // columns), place % columns
-        picture = pictures[index].cpu()
-        axes[row, column].imshow(picture.movedim(0, -1) if picture.ndim == 3 else picture, cmap="gray_r")
+        picture = pictures[index].detach().cpu().double()
+        picture = picture.movedim(0, -1).squeeze(-1) if picture.ndim == 3 else picture
+        lowest, highest = picture.min(), picture.max()
+        picture = (picture - lowest) / (highest - lowest).clamp_min(1e-9)
+        axes[row, column].imshow(picture.numpy(), cmap="gray_r")
         guess = int(predictive.mode[index])
         said = classes[guess] if classes else str(guess)
         title = f"said {said}" + (f": {truth[index]}" if truth is not None else "")
@@ -135,13 +164,22 @@ def uncertain_pictures(
 def elbo_curve(history: History, *, ax: Axes | None = None) -> Axes:
     """The ELBO of each epoch with its two terms, per datum."""
     ax = _axes(ax)
-    epochs = range(1, len(history.epochs) + 1)
-    elbo = [-misfit - kl for misfit, kl in zip(history["misfit"], history["kl"], strict=True)]
-    ax.plot(epochs, elbo, color=COLOURS["total"], label="ELBO")
-    ax.plot(epochs, [-m for m in history["misfit"]], color=COLOURS["aleatoric"], lw=1, label="expected log-likelihood")
-    ax.plot(epochs, [-k for k in history["kl"]], color=COLOURS["epistemic"], lw=1, label="−KL")
-    top = max(max(elbo), 0.0)
-    ax.set(xlabel="epoch", ylabel="nats per datum", ylim=(3 * min(elbo[len(elbo) // 2 :]) - 2 * top, top + 0.1))
+    if not history.epochs or "kl" not in history.epochs[0]:
+        raise ValueError("elbo_curve needs the history of a variational fit of one epoch at least.")
+    fit, divergence = -np.array(history["misfit"]), np.array(history["kl"])
+    lines = {
+        "ELBO": (fit - divergence, "-", 2.0),
+        "expected log-likelihood": (fit, "--", 1.0),
+        "−KL": (-divergence, ":", 1.0),
+    }
+    for label, (values, style, width) in lines.items():
+        marker = "o" if len(values) == 1 else None
+        ax.plot(range(1, len(values) + 1), values, style, lw=width, marker=marker, color=COLOURS["total"], label=label)
+    # The first epochs, far below, would flatten the rest: show what the second half spans, and as much again.
+    later = np.concatenate([values[len(values) // 2 :] for values, _, _ in lines.values()])
+    margin = 0.15 * (later.max() - later.min()) + 0.05
+    ax.set(xlabel="epoch", ylabel="nats per datum")
+    ax.set_ylim(later.min() - (later.max() - later.min()) - margin, later.max() + margin)
     ax.legend(frameon=False)
     return ax
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.utils.data import DataLoader, Dataset
 
 from bayesnn.data import as_inputs, on_device
 from bayesnn.predictive import Predictive
@@ -81,13 +82,16 @@ class WeightPosterior:
         """Predict.
 
         Args:
-            x: Inputs ``(N, ...)`` as tensor, array or frame, in raw units; or an iterable of such batches (pairs
-                ``(x, y)`` are taken by their first part).
+            x: Inputs ``(N, ...)`` as tensor, array or frame, in raw units; or a ``Dataset``, ``DataLoader`` or other
+                iterable of such batches (pairs ``(x, y)`` are taken by their first part).
 
         Returns:
             A predictive over S draws and N inputs, in the units of ``y``.
         """
-        return Predictive.concatenate([self._predict(batch) for batch in _batches(x)])
+        predicted = [self._predict(batch) for batch in _batches(x)]
+        if not predicted:
+            raise ValueError("x must hold one batch of inputs at least; got no batch.")
+        return Predictive.concatenate(predicted)
 
     def resample(self, num_samples: int, *, seed: int = 0) -> WeightPosterior:
         """Other draws of the same fit.
@@ -118,9 +122,11 @@ class WeightPosterior:
 
     def _predict(self, x: Any) -> Predictive:
         inputs = as_inputs(x).to(self.device)
+        if len(inputs) == 0:
+            raise ValueError(f"x must have one row at least; got shape {tuple(inputs.shape)}.")
         try:
             members = [self.model.predict(self.weights, part) for part in inputs.split(_INPUTS_AT_ONCE)]
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             raise ValueError(
                 f"x must look like the training inputs, one row each; got {tuple(inputs.shape)}: {error}"
             ) from error
@@ -128,12 +134,14 @@ class WeightPosterior:
 
 
 def _check_num_samples(num_samples: int) -> None:
-    if not (isinstance(num_samples, int) and num_samples >= 1):
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise ValueError(f"num_samples must be a whole number, 1 or more; got {num_samples!r}.")
 
 
 def _batches(x: Any) -> Iterator[Any]:
     """``x`` itself if it is one block of data, else its batches without their targets."""
+    if isinstance(x, Dataset):
+        x = DataLoader(x, batch_size=_INPUTS_AT_ONCE)
     block = isinstance(x, Tensor) or hasattr(x, "__array__") or hasattr(x, "to_numpy") or not isinstance(x, Iterable)
     if isinstance(x, list | tuple) and not any(hasattr(part, "__array__") or isinstance(part, tuple) for part in x[:1]):
         block = True  # nested lists of numbers

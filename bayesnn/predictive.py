@@ -59,8 +59,12 @@ class Predictive(Distribution):
     def __len__(self) -> int:
         return self.batch_shape[0]
 
-    def __getitem__(self, index: Tensor | slice | Sequence[int]) -> Predictive:
-        """The predictive of some of the inputs."""
+    def __getitem__(self, index: int | Tensor | slice | Sequence[int]) -> Predictive:
+        """The predictive of some of the inputs; one input keeps its axis."""
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"there are {len(self)} inputs; got index {index}.")
+            index = [index]
         return Predictive(parts.mapped(lambda t: t[:, index], self.members))
 
     @property
@@ -124,8 +128,8 @@ class Predictive(Distribution):
     @property
     def mode(self) -> Tensor:
         """The most probable value ``(N,)``. Finite support only."""
-        values = self._marginal_members.enumerate_support(expand=False).flatten()
-        return values[self.log_probs.argmax(-1)]
+        best = self.log_probs.argmax(-1)  # which says so where there are no classes
+        return self._marginal_members.enumerate_support(expand=False).flatten()[best]
 
     @property
     def mean(self) -> Tensor:
@@ -143,11 +147,11 @@ class Predictive(Distribution):
         Raises:
             ValueError: If ``value`` does not have one target for each input.
         """
-        return _log_mean_exp(self.members.log_prob(self._checked(value)), axis=-2)
+        return _log_mean_exp(self.members.log_prob(self._beside_draws(value)), axis=-2)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Distribution function of each target dimension for itself, shape of ``value``."""
-        return self._marginal_members.cdf(self._checked(value)).mean(-2 - len(self.event_shape))
+        return self._marginal_members.cdf(self._beside_draws(value)).mean(-2 - len(self.event_shape))
 
     def icdf(self, value: Tensor | float) -> Tensor:
         """Quantiles of each target dimension for itself.
@@ -161,6 +165,8 @@ class Predictive(Distribution):
             ``(N,)`` or ``(N, D)``, or what that broadcasts to.
         """
         level = torch.as_tensor(value, dtype=self.mean.dtype, device=self.mean.device)
+        if not bool(((level > 0) & (level < 1)).all()):
+            raise ValueError("a quantile's level must lie between 0 and 1; for the 90 % quantile write 0.9.")
         shape = torch.broadcast_shapes(level.shape, self.batch_shape + self.event_shape)
         level = level.expand(shape)
         marginal = self._marginal_members
@@ -198,19 +204,22 @@ class Predictive(Distribution):
         return drawn.reshape(shape + self.batch_shape + self.event_shape)
 
     def entropy(self) -> Tensor:
-        r"""Entropy of the mixture in nats ``(N,)``: exact for a finite support, by quadrature for one real target.
+        r"""Entropy of the mixture in nats ``(N,)``: exact for classes, by quadrature for one real target.
 
-        The quadrature is :math:`-\int_0^1 \\log p(F^{-1}(u)) du` with 64 Gauss-Legendre nodes.
+        The quadrature works member by member, :math:`-\frac1S \sum_s \int_0^1 \log p(F_s^{-1}(u)) du`, with
+        100 Gauss-Legendre nodes; its error is about 1e-4 nats.
         """
-        if self.has_enumerate_support:
-            log_probs = self.log_probs
-            return _entropy(log_probs) if not self.event_shape else _entropy(log_probs).sum(-1)
         if self.event_shape:
-            raise NotImplementedError("the joint entropy of several real targets has no closed form; use .variance.")
-        nodes, weights = leggauss(64)
+            raise NotImplementedError(
+                "the joint entropy of several targets has no closed form; use bayesnn.decompose, which takes each for "
+                "itself."
+            )
+        if self.has_enumerate_support:
+            return torch.special.entr(self.probs).sum(-1)
+        nodes, weights = leggauss(100)
         entropy = torch.zeros_like(self.mean)
         for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):  # on (-1, 1), of total weight 2
-            entropy -= weight / 2 * self.log_prob(self.icdf((1 + node) / 2))
+            entropy -= weight / 2 * self.log_prob(self.members.icdf(torch.full_like(self.mean, (1 + node) / 2))).mean(0)
         return entropy
 
     @property
@@ -223,25 +232,38 @@ class Predictive(Distribution):
             raise NotImplementedError(f"class labels have no {name}; use .probs or .mode.")
         return moment
 
-    def _checked(self, value: Tensor) -> Tensor:
-        value = torch.as_tensor(value, device=self.device)
-        if self.has_enumerate_support:
-            value = value.to(self._marginal_members.enumerate_support(expand=False).dtype)
-        else:
-            value = value.to(self.mean.dtype)
+    def checked(self, y: Tensor) -> Tensor:
+        """Targets for these inputs, on their device and in their type; ``(N, 1)`` for one target becomes ``(N,)``.
+
+        Raises:
+            ValueError: If there is not one target for each input, or a class is no whole number.
+        """
+        y = torch.as_tensor(y, device=self.device)
         wanted = self.batch_shape + self.event_shape
-        if value.ndim and value.shape[-len(wanted) :] != wanted:
+        if y.shape == (len(self), 1) and not self.event_shape:
+            y = y[:, 0]
+        if y.ndim and y.shape[-len(wanted) :] != wanted:
             raise ValueError(
-                f"targets must have one row per input, shape {tuple(wanted)}; got {tuple(value.shape)}. "
+                f"targets must have one row per input, shape {tuple(wanted)}; got {tuple(y.shape)}. "
                 "Pass the y that belongs to these inputs, (N,) for one target and (N, D) for several."
             )
-        # Draws stay in front of the inputs, extra leading axes in front of the draws.
-        return value.unsqueeze(value.ndim - len(wanted)) if value.ndim > len(wanted) else value
+        if not self.has_enumerate_support:
+            return y.to(self.mean.dtype)
+        if y.is_floating_point() and not bool((y == y.round()).all()):
+            raise ValueError("class labels must be whole numbers; got fractions.")
+        classes = self._marginal_members.enumerate_support(expand=False).flatten()
+        if y.numel() and (int(y.min()) < int(classes.min()) or int(y.max()) > int(classes.max())):
+            raise ValueError(
+                f"class labels must lie in [{int(classes.min())}, {int(classes.max())}], the classes that were "
+                f"predicted; got values from {int(y.min())} to {int(y.max())}."
+            )
+        return y.to(classes.dtype)
+
+    def _beside_draws(self, value: Tensor) -> Tensor:
+        """Checked values with an axis for the draws in front of the inputs, behind any further leading axes."""
+        value, num_axes = self.checked(value), 1 + len(self.event_shape)
+        return value.unsqueeze(-num_axes - 1) if value.ndim > num_axes else value
 
 
 def _log_mean_exp(log_values: Tensor, axis: int = 0) -> Tensor:
     return log_values.logsumexp(axis) - math.log(log_values.shape[axis])
-
-
-def _entropy(log_probs: Tensor) -> Tensor:
-    return torch.special.entr(log_probs.exp()).sum(-1)

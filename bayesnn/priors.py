@@ -10,6 +10,7 @@ import fnmatch
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Literal
 
 import pyro.distributions as dist
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 __all__ = [
     "FittedNormal",
     "Prior",
+    "center",
     "describe",
     "fan_in_normal",
     "for_network",
@@ -109,22 +111,25 @@ class FanInNormal:
     scale: float
     fit: Groups | None
     readout: str | None = None
+    gains: tuple[str, ...] = ()
 
     def for_network(self, network: nn.Module) -> FanInNormal:
-        """This prior knowing which weight reads out the last hidden units: the last matrix of the network."""
+        """This prior knowing which weight reads out the last hidden units (the last matrix), and which are gains."""
         matrices = [name for name, value in network.named_parameters() if value.ndim > 1]
+        norms = [name for name, module in network.named_modules() if type(module).__name__.endswith("Norm")]
         # A network of one layer has no hidden units.
-        return replace(self, readout=matrices[-1] if len(matrices) > 1 else None)
+        readout = matrices[-1] if len(matrices) > 1 else None
+        return replace(self, readout=readout, gains=tuple(f"{name}.weight".lstrip(".") for name in norms))
 
     def __call__(self, name: str, value: Tensor) -> Distribution:
         """The prior of one parameter."""
         fan_in = value[0].numel() if value.ndim > 1 else 1
         scales = torch.full_like(value, self.scale / math.sqrt(fan_in))
-        if value.ndim == 1 and name.rpartition(".")[2] == "weight":
+        if name in self.gains:
             return dist.Normal(torch.ones_like(value), scales)
         if self.fit is None or value.numel() < _SMALLEST_GROUP:
             return dist.Normal(torch.zeros_like(value), scales)
-        if self.fit == "unit" and name == self.readout and value.ndim == 2:
+        if self.fit == "unit" and name == self.readout and value.ndim == 2 and len(value) < _SMALLEST_GROUP:
             return FittedNormal(scales, (-2,))
         by_unit = self.fit == "unit" and fan_in >= _SMALLEST_GROUP
         return FittedNormal(scales, tuple(range(1 - value.ndim if by_unit else -value.ndim, 0)))
@@ -134,7 +139,7 @@ def fan_in_normal(scale: float = 3.0, fit: Groups | None = "unit") -> FanInNorma
     r"""Zero-mean normals whose variance falls with a unit's number of inputs, :math:`N(0, s^2 / \text{fan-in})`.
 
     The variance of a layer's outputs then does not depend on its width. Vectors have no inputs to count: a bias gets
-    :math:`N(0, s^2)`, and a gain (a vector named ``weight``, as in a normalisation layer) :math:`N(1, s^2)`.
+    :math:`N(0, s^2)`, and the gain of a normalisation layer :math:`N(1, s^2)`.
 
     With ``fit`` the scales are the start, and `fit_svi` fits them as part of the ELBO (see `FittedNormal`); every other
     method takes them as they stand. Why this is the default: docs/variational-fit.md. Tensors of fewer than 8 values
@@ -142,10 +147,10 @@ def fan_in_normal(scale: float = 3.0, fit: Groups | None = "unit") -> FanInNorma
 
     Args:
         scale: The factor :math:`s`, positive.
-        fit: ``"unit"`` fits one scale for the weights into each hidden unit or filter, one for the weights of the last
-            layer out of each hidden unit (which lets units that are not needed fall silent: automatic relevance
-            determination), and one for the biases of a layer; a unit of fewer than 8 inputs shares its layer's.
-            ``"tensor"`` fits one scale for each tensor, ``None`` none.
+        fit: ``"unit"`` fits one scale for the weights into each unit or filter, and one for the biases of a layer; a
+            unit of fewer than 8 inputs shares its layer's. A last layer of fewer than 8 outputs has one scale for the
+            weights out of each hidden unit instead, which lets units that are not needed fall silent (automatic
+            relevance determination). ``"tensor"`` fits one scale for each tensor, ``None`` none.
 
     References:
         Neal (1996), Bayesian Learning for Neural Networks, sections 2.1 and 4.3.
@@ -198,14 +203,27 @@ def for_network(prior: Prior, network: nn.Module) -> Prior:
     return prior.for_network(network) if hasattr(prior, "for_network") else prior
 
 
+def center(prior: Distribution) -> Tensor:
+    """A value well inside a prior, without chance: its median where that is known, else its mean."""
+    base = prior.base_dist if isinstance(prior, dist.Independent) else prior
+    mean = base.mean
+    try:
+        middle = base.icdf(torch.full(base.batch_shape, 0.5, dtype=mean.dtype, device=mean.device))
+    except NotImplementedError:
+        middle = mean
+    return torch.where(middle.isfinite(), middle, torch.zeros_like(middle))
+
+
 def describe(prior: Distribution) -> str:
     """A prior in a few words: its family and the range of its standard deviations."""
     family = type(prior.base_dist if isinstance(prior, dist.Independent) else prior).__name__
     spread = prior.stddev
     low, high = float(spread.min()), float(spread.max())
+    if not math.isfinite(high):
+        return family
     return f"{family}(sd {low:.3g})" if low == high else f"{family}(sd {low:.3g} to {high:.3g})"
 
 
 def _check_scale(scale: float) -> None:
-    if not (isinstance(scale, int | float) and scale > 0 and math.isfinite(scale)):
+    if not (isinstance(scale, Real) and scale > 0 and math.isfinite(scale)):
         raise ValueError(f"a prior scale must be a positive number; got {scale!r}. Write scale=1.0, say.")

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pyro
 import pyro.poutine as poutine
 import torch
 from pyro import settings
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.func import vmap
 
+from bayesnn.guides import give_local_parameters
 from bayesnn.members import stack, unpack
 
 __all__ = ["PyroModel"]
@@ -39,6 +41,7 @@ class PyroModel:
         self.observed = ""
         self.num_data = 0
         self.scales_itself = False
+        self._seen = (torch.empty(0), torch.empty(0))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model as it was written."""
@@ -66,6 +69,7 @@ class PyroModel:
         moved = copy.copy(self)
         if isinstance(self._model, nn.Module):
             moved._model = copy.deepcopy(self._model).to(device)
+            give_local_parameters(moved._model)
         return moved
 
     def trainable(self) -> list[nn.Module]:
@@ -89,7 +93,16 @@ class PyroModel:
                 over the data.
         """
         size = min(batch_size, len(x))
+        before = set(pyro.get_param_store().keys())
         trace = poutine.trace(self._model).get_trace(x[:size], y[:size])
+        stray = set(pyro.get_param_store().keys()) - before
+        if stray:
+            for name in stray:
+                del pyro.get_param_store()[name]
+            raise NotImplementedError(
+                f"pyro.param({min(stray)!r}) keeps its value in Pyro's global store, where two models would share it. "
+                "Write the model as a PyroModule with a PyroParam."
+            )
         observed = [name for name in trace.observation_nodes if type(trace.nodes[name]["fn"]).__name__ != "_Subsample"]
         if len(observed) != 1:
             raise ValueError(
@@ -106,6 +119,7 @@ class PyroModel:
                 )
         known = copy.copy(self)
         known.observed, known.num_data = observed[0], len(x)
+        known._seen = x[:1], y[:1]
         scale = float(trace.nodes[observed[0]]["scale"])
         known.scales_itself = size == len(x) or abs(scale * size - len(x)) < 1e-6 * len(x)
         return known
@@ -117,10 +131,11 @@ class PyroModel:
     @torch.no_grad()
     def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
         """Members ``(S, N)`` at S draws of the latent sites, each ``(S, *shape)``."""
+        x = x.to(self._seen[0].dtype) if x.is_floating_point() else x
         quiet = settings.context(
             module_local_params=True, validate_distributions_pyro=False, validate_distributions_torch=False
         )
-        # The model samples y on the way; its numbers are not used, and the caller's random state is left alone.
+        # A model may draw numbers on the way; the caller's random state is left alone.
         with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []), quiet:
             try:
                 return self._vectorised(weights, x)
@@ -130,7 +145,10 @@ class PyroModel:
                 return stack([self._at(draw, x) for draw in draws])
 
     def _at(self, draw: Mapping[str, Tensor], x: Tensor) -> Distribution:
-        trace = poutine.trace(poutine.condition(self._model, data=dict(draw))).get_trace(x)
+        # Any targets will do: only the distribution is wanted, and sampling them would not vectorise.
+        targets = self._seen[1].to(x.device).expand(len(x), *self._seen[1].shape[1:])
+        data = dict(draw) | {self.observed: targets}
+        trace = poutine.trace(poutine.condition(self._model, data=data)).get_trace(x)
         members = trace.nodes[self.observed]["fn"]
         if members.batch_shape != (len(x),):
             raise ValueError(

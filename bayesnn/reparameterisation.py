@@ -19,7 +19,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,10 @@ __all__ = ["PerDatumNoise", "local_sites"]
 _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 _SMALLEST_VARIANCE = 1e-16
 """Keeps the square root's gradient finite where all inputs of a unit are zero."""
+
+
+_VIEWS = {"T", "mT", "H", "mH", "data", "real"}
+"""Attributes of a tensor that use its values; others, ``shape`` or ``device``, do not."""
 
 
 @dataclass
@@ -72,7 +76,7 @@ class PerDatumNoise(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def local_sites(run: Callable[[Mapping[str, Tensor]], Any], values: Mapping[str, Tensor], num_data: int) -> list[str]:
+def local_sites(run: Callable[..., Any], values: Mapping[str, Tensor], *data: Tensor) -> list[str]:
     """Names of the sites whose noise may be drawn for each datum.
 
     A weight qualifies if a run of the network uses it exactly once, as the weight of a linear or convolutional layer
@@ -80,13 +84,19 @@ def local_sites(run: Callable[[Mapping[str, Tensor]], Any], values: Mapping[str,
     transposed or recurrent must be the same everywhere, and keeps its shared draw.
 
     Args:
-        run: Runs the network at given weights on ``num_data`` inputs.
+        run: Runs the network, ``run(values, *data)``.
         values: Weights by site name.
-        num_data: Number of inputs ``run`` uses.
+        *data: Inputs (and targets) of one batch. A second run on all but the last row tells an axis of the data from
+            another of the same length.
     """
-    watch = _Watch(values, num_data)
+    fewer = _layers_over_data(run, values, [part[:-1] for part in data]) if len(data[0]) > 1 else values
+    return [name for name in _layers_over_data(run, values, data) if name in fewer]
+
+
+def _layers_over_data(run: Callable[..., Any], values: Mapping[str, Tensor], data: Sequence[Tensor]) -> list[str]:
+    watch = _Watch(values, len(data[0]))
     with torch.no_grad(), watch:
-        run(values)
+        run(values, *data)
     weights = [name for name in watch.layers if watch.uses[name] == 1]
     biases = [watch.layers[name] for name in weights]
     return [*weights, *(name for name in biases if name is not None and watch.uses[name] == 1)]
@@ -104,7 +114,10 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") != "__get__":  # reading .shape, .device, .grad is no use of the value
+        if (
+            getattr(func, "__name__", "") != "__get__"
+            or getattr(getattr(func, "__self__", None), "__name__", "") in _VIEWS
+        ):
             for value in _tensors((*args, *kwargs.values())):
                 if id(value) in self._name_of:
                     self.uses[self._name_of[id(value)]] += 1

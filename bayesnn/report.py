@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from bayesnn import plots
-from bayesnn.benchmark import Run
+import bayesnn
+from bayesnn import benchmark, plots
+from bayesnn.benchmark import Run, Settings
 from bayesnn.predictive import Predictive
 from bayesnn.tables import html_table
 from bayesnn.uncertainty import scores
@@ -50,13 +51,15 @@ def write(run: Run, folder: Path) -> None:
 def _page(run: Run) -> str:
     split, settings = run.split, run.settings
     title = f"Which methods know what they don't know? {split.name}"
-    spread = "mean ± standard deviation over the seeds" if len(settings.seeds) > 1 else "one seed"
+    seeds = f"seeds {', '.join(map(str, settings.seeds))}; figures are mean ± standard deviation over them"
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>Trained on {len(split.x_train)} pictures of {len(split.classes)} classes "
         f"({html.escape(', '.join(split.classes))}), tested on {len(split.x_test)} others and on {len(split.x_ood)} "
-        f"pictures of a class that was never shown. Network: {_widths(settings.hidden)}, {settings.activation}. "
-        f"Seeds {', '.join(map(str, settings.seeds))}; figures are the {spread}.</p>",
+        f"pictures of a class that was never shown. Network: {_network(settings)}. Prior of every method: normal, its "
+        f"scale falling with the fan-in, fan_in_normal({benchmark.PRIOR_SCALE:g}); svi fits the scales. Posterior "
+        f"draws: {settings.num_samples}. {seeds if len(settings.seeds) > 1 else 'One seed'}.</p>",
+        "<p><b>Stopped by hand: the table holds the fits that were finished.</b></p>" if run.interrupted else "",
         f'<div class="wide">{html_table(run.rows)}</div>',
         _READING,
     ]
@@ -71,21 +74,29 @@ def _page(run: Run) -> str:
             torch.cat([split.x_test, split.x_ood]), both, truth=truth, classes=split.classes
         )
         body.append(_picture(pictures, f"{name}: most uncertain pictures, aleatoric and epistemic part in nats"))
-        if posterior.history is not None and "kl" in posterior.history.epochs[0]:
+        if posterior.num_samples == 1:
+            body.append("<p>A single network cannot tell its two parts apart: all its doubt shows as aleatoric.</p>")
+        history = posterior.history
+        if history is not None and history.epochs and "kl" in history.epochs[0]:
             body.append("<p>The fit, epoch by epoch (the weight of the KL rises over the first half):</p>")
             figure = Figure(figsize=(5.5, 3.2), layout="constrained")
-            plots.elbo_curve(posterior.history, ax=figure.subplots())
+            plots.elbo_curve(history, ax=figure.subplots())
             body.append(_picture(figure, f"{name}: ELBO per epoch"))
-    machine = f"torch {torch.__version__}, Python {platform.python_version()}, {run.settings.device or 'cpu'}"
+    machine = (
+        f"bayesnn {bayesnn.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{run.settings.device or 'cpu'}"
+    )
     body.append(f"<footer><p>Plots and pictures are of seed {settings.seeds[0]}. {html.escape(machine)}.</p></footer>")
     return _PAGE.format(title=html.escape(title), body="\n".join(body))
 
 
 _READING = """<ul>
 <li><b>NLL</b>: negative log predictive density in nats, <b>ECE</b>: expected calibration error; smaller is better.</li>
-<li><b>mistakes AUROC</b>: the chance that a mistake has a larger uncertainty (one less the largest probability) than a
+<li><b>brier</b>: Brier score, between 0 and 2; smaller is better.</li>
+<li><b>mistakes</b>: AUROC, the chance that a mistake has a larger uncertainty (one less the largest probability) than a
 right answer. <b>OOD</b>: the chance that a picture of the unseen class has a larger one than a test picture, for each
-score. 0.5 is chance, 1 perfect.</li>
+score (largest probability, entropy, mutual information). 0.5 is chance, 1 perfect.</li>
+<li><b>fit s, predict s</b>: seconds to fit, and to predict both worlds.</li>
 <li><b>ELBO</b>: evidence lower bound per datum in nats, the objective of the variational fit; larger is better.</li>
 <li>A single network (map) has no epistemic part: its mutual information is 0 everywhere, and its AUROC 0.5.</li>
 </ul>"""
@@ -106,5 +117,7 @@ def _picture(figure: Figure, description: str) -> str:
     return f'<p><img alt="{html.escape(description)}" src="data:image/png;base64,{data}"></p>'
 
 
-def _widths(hidden: tuple[int, ...]) -> str:
-    return "hidden layers of " + " and ".join(map(str, hidden)) if hidden else "linear"
+def _network(settings: Settings) -> str:
+    if not settings.hidden:
+        return "linear"
+    return f"hidden layers of {' and '.join(map(str, settings.hidden))} units, {settings.activation}"

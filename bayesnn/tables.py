@@ -13,28 +13,29 @@ _HEADINGS = {
     "nll": "NLL",
     "rmse": "RMSE",
     "ece": "ECE",
-    "misclassification_auroc": "mistakes AUROC",
-    "ood_auroc_max_probability": "OOD max prob",
+    "misclassification_auroc": "mistakes",
+    "ood_auroc_max_probability": "OOD max p",
     "ood_auroc_entropy": "OOD entropy",
-    "ood_auroc_mutual_information": "OOD mutual inf",
-    "elbo_per_datum": "ELBO / datum",
+    "ood_auroc_mutual_information": "OOD mut inf",
+    "elbo_per_datum": "ELBO",
     "fit_seconds": "fit s",
     "predict_seconds": "predict s",
 }
 
 
-def text_table(rows: Sequence[dict[str, Any]]) -> str:
+def text_table(rows: Sequence[dict[str, Any]], leave_out: Sequence[str] = ()) -> str:
     """Rows as aligned text, one line each under a line of headings.
 
     Args:
         rows: Figures by column: numbers, words, or ``{"mean": m, "sd": s}`` for a figure with its spread.
+        leave_out: Columns not to show.
 
     Example:
         >>> print(text_table([{"method": "svi", "nll": {"mean": 0.1234, "sd": 0.01}}]))
         method            NLL
         svi     0.123 ± 0.010
     """
-    lines = _cells(rows)
+    lines = _cells([{name: row[name] for name in row if name not in leave_out} for row in rows])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     padded = [
         [
@@ -60,7 +61,8 @@ def figure_text(value: Any) -> str:
     """One figure as text: three decimals, one for seconds and such above 10, a dash where there is none."""
     if isinstance(value, dict):
         mean, spread = value.get("mean"), value.get("sd")
-        return figure_text(mean) if spread is None else f"{figure_text(mean)} ± {spread:.{_decimals(mean)}f}"
+        known = spread is not None and not math.isnan(spread)
+        return f"{figure_text(mean)} ± {spread:.{_decimals(mean)}f}" if known else figure_text(mean)
     if isinstance(value, float):
         return "–" if math.isnan(value) else f"{value:.{_decimals(value)}f}"
     return "–" if value is None else str(value)

@@ -113,12 +113,12 @@ def optimise(
     optimiser = torch.optim.Adam(leaves, lr=learning_rate, fused=True)
     num_steps, step = num_epochs * len(batches), 0
     epochs: list[dict[str, float]] = []
-    finite = [leaf.detach().clone() for leaf in leaves]
+    finite, finite_epochs = _copied(leaves), 0
     started, interrupted = time.perf_counter(), False
     bar = tqdm(total=num_steps, desc=label, disable=not progress, leave=False, unit="step", mininterval=0.3)
     try:
         for epoch in range(num_epochs):
-            at_start = [leaf.detach().clone() for leaf in leaves] if epoch % max(1, num_epochs // 100) == 0 else None
+            at_start = _copied(leaves) if epoch % max(1, num_epochs // 100) == 0 else None
             sums: dict[str, Tensor] = {}
             for batch in batches:
                 rate = _FINAL_RATE + (1 - _FINAL_RATE) * (1 + math.cos(math.pi * step / num_steps)) / 2
@@ -133,12 +133,10 @@ def optimise(
                 bar.update()
             means = {name: float(value) / batches.num_rows for name, value in sums.items()}
             if not math.isfinite(means["loss"]):
-                _put_back(leaves, finite)
-                _say_not_finite(epoch, num_epochs, learning_rate)
                 break
-            epochs.append(means)
             if at_start is not None:  # a state that has shown a finite loss on all data
-                finite = at_start
+                finite, finite_epochs = at_start, len(epochs)
+            epochs.append(means)
             bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
             if callback is not None:
                 callback(epoch, means)
@@ -149,7 +147,15 @@ def optimise(
         )
     finally:
         bar.close()
+    if (len(epochs) < num_epochs and not interrupted) or not all(bool(leaf.isfinite().all()) for leaf in leaves):
+        _put_back(leaves, finite)
+        _say_not_finite(len(epochs), num_epochs, learning_rate)
+        del epochs[finite_epochs:]
     return History(epochs, time.perf_counter() - started, interrupted)
+
+
+def _copied(leaves: Sequence[Tensor]) -> list[Tensor]:
+    return [leaf.detach().clone() for leaf in leaves]
 
 
 @torch.no_grad()
@@ -163,6 +169,6 @@ def _say_not_finite(epoch: int, num_epochs: int, learning_rate: float) -> None:
     if epoch == 0:
         raise ValueError(f"the loss must be finite; in the first epoch it was not. {advice}")
     warnings.warn(
-        f"the loss stopped being finite in epoch {epoch + 1} of {num_epochs}; the last finite state is kept. {advice}",
+        f"the loss stopped being finite after {epoch} of {num_epochs} epochs; the last finite state is kept. {advice}",
         stacklevel=4,
     )

@@ -5,6 +5,7 @@ Every measure grows with uncertainty. Entropies are in nats, variances in square
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +84,7 @@ def entropy_decomposition(predictive: Predictive) -> Uncertainty:
         equation 2; Depeweg et al. (2018), arXiv:1710.07283, section 3.
     """
     log_probs = predictive.member_log_probs
-    mixture = log_probs.logsumexp(0) - torch.tensor(float(len(log_probs))).log().to(log_probs)
+    mixture = log_probs.logsumexp(0) - math.log(len(log_probs))
     aleatoric = _entropy(log_probs).mean(0)
     # Mutual information is never negative; rounding may say -1e-8.
     return Uncertainty(aleatoric, (_entropy(mixture) - aleatoric).clamp_min(0), "nats")
@@ -111,23 +112,30 @@ def variance_decomposition(predictive: Predictive) -> Uncertainty:
 
 
 def predictive_entropy(predictive: Predictive) -> Tensor:
-    """Entropy of the mean class probabilities, the total uncertainty, in nats ``(N,)``."""
-    return predictive.entropy()
+    """Entropy of the mean class probabilities, the total uncertainty, in nats ``(N,)``; of labels, summed over them."""
+    return _over_labels(entropy_decomposition(predictive).total)
 
 
 def expected_entropy(predictive: Predictive) -> Tensor:
-    """Mean entropy of the members' class probabilities, the aleatoric part, in nats ``(N,)``."""
+    """Mean entropy of the members' class probabilities, the aleatoric part, in nats ``(N,)``; summed over labels."""
     return _over_labels(entropy_decomposition(predictive).aleatoric)
 
 
 def mutual_information(predictive: Predictive) -> Tensor:
-    """Mutual information of label and weights (BALD), the epistemic part, in nats ``(N,)``; within ``[0, log S]``."""
+    """Mutual information of label and weights (BALD), the epistemic part, in nats ``(N,)``.
+
+    It lies within ``[0, log S]``. Of D labels it is the sum over them, each for itself, within ``[0, D log S]``.
+    """
     return _over_labels(entropy_decomposition(predictive).epistemic)
 
 
 def max_probability(predictive: Predictive) -> Tensor:
-    """One less the largest class probability ``(N,)``: the chance that the most probable class is wrong."""
-    return 1 - predictive.log_probs.amax(-1).exp()
+    """One less the largest class probability ``(N,)``: the chance that the most probable class is wrong.
+
+    Of D labels it is the mean over them.
+    """
+    doubt = -predictive.log_probs.amax(-1).expm1()
+    return doubt if doubt.ndim == 1 else doubt.mean(-1)
 
 
 def scores(predictive: Predictive) -> dict[str, Tensor]:
@@ -138,7 +146,7 @@ def scores(predictive: Predictive) -> dict[str, Tensor]:
     """
     if predictive.has_enumerate_support:
         return {
-            "max_probability": _over_labels(max_probability(predictive)),
+            "max_probability": max_probability(predictive),
             "entropy": predictive_entropy(predictive),
             "mutual_information": mutual_information(predictive),
         }

@@ -13,12 +13,14 @@ HOUSE = Path(bayesnn.__file__).parent
 FLOORS = [
     {"members", "data", "tables", "training", "checks"},
     {"likelihoods", "priors", "predictive"},
-    {"model", "pyro_model", "uncertainty", "metrics", "guides", "reparameterisation"},
-    {"elbo", "fitting", "posterior", "evaluation", "plots"},
+    {"model", "uncertainty", "metrics", "guides", "reparameterisation"},
+    {"elbo", "pyro_model", "posterior", "evaluation", "plots"},
+    {"fitting"},
     {"methods"},
     {"benchmark"},
     {"report"},
     {"cli", "__init__"},
+    {"__main__"},
 ]
 APART = {"networks", "datasets"}
 MAKERS = {"model", "guides", "elbo", "reparameterisation", "pyro_model", "fitting", "posterior", "methods", "training"}

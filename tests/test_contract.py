@@ -198,5 +198,5 @@ def test_a_loss_that_stops_being_finite_keeps_the_last_finite_state(method, monk
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_a_loss_that_is_never_finite_is_an_error(method):
-    with pytest.raises(ValueError, match="loss must be finite.*Lower learning_rate"):
-        fitted(method, TASKS[3], learning_rate=1e30)
+    with pytest.raises(ValueError, match=r"loss must be finite.*Lower learning_rate"):
+        fitted(method, TASKS[3], learning_rate=1e30, batch_size=1)

@@ -43,9 +43,6 @@ DISTRIBUTIONS = {
     "independent": dist.Normal(positive(S, N, 2), positive(S, N, 1)).to_event(1),
     "independent of torch": torch.distributions.Independent(dist.Normal(positive(S, N, 2), 1.0), 1),
     "mixture": dist.MixtureSameFamily(dist.Categorical(logits=LOGITS), dist.Normal(LOGITS, 0.5)),
-    "mixture of shared weights": dist.MixtureSameFamily(
-        dist.Categorical(logits=LOGITS[0, 0]), dist.Normal(LOGITS, 0.5)
-    ),
     "mixture of vectors": dist.MixtureSameFamily(
         dist.Categorical(logits=LOGITS), dist.Normal(positive(S, N, 4, 2), 0.5).to_event(1)
     ),

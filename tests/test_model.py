@@ -372,8 +372,8 @@ def test_priors_must_be_distributions_of_the_parameters_shape(prior, error, word
     ("network", "likelihood", "words"),
     [
         (nn.Linear(3, 1), likelihoods.gaussian, r"must take inputs of shape \(N, 2\)"),
-        (nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), likelihoods.gaussian, r"\(N, K\) outputs; it gave \(2,\)"),
-        (nn.Sequential(nn.Linear(2, 2), nn.Unflatten(1, (1, 2))), likelihoods.gaussian, r"it gave \(2, 1, 2\)"),
+        (nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), likelihoods.gaussian, r"\(N, K\) outputs; it gave \(12,\)"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Unflatten(1, (1, 2))), likelihoods.gaussian, r"it gave \(12, 1, 2\)"),
         (Functional(), likelihoods.gaussian, "same outputs twice in eval mode.*nn.Dropout"),
         (nn.Linear(2, 3), likelihoods.gaussian, "need 1 network outputs .* has 3"),
         (nn.Linear(2, 1), likelihoods.heteroscedastic_gaussian, "need 2 network outputs .* has 1"),

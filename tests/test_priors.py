@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
+from torch import nn
 from torch.distributions import kl_divergence
 
 from bayesnn.priors import FittedNormal, describe, fan_in_normal, laplace, normal, only, student_t
@@ -41,8 +42,7 @@ def test_densities_are_those_of_scipy(prior, reference):
         ("0.weight", (4, 25), 0, 2 / 5),
         ("conv.weight", (4, 3, 5, 5), 0, 2 / math.sqrt(75)),
         ("0.bias", (4,), 0, 2),
-        ("norm.weight", (4,), 1, 2),
-        ("norm.weight", (40,), 1, 2),
+        ("slope.weight", (4,), 0, 2),
         ("temperature", (), 0, 2),
     ],
 )
@@ -84,13 +84,32 @@ def test_fitted_scales_are_stationary_points_of_the_divergence(fit, shape, group
         (None, "0.weight", (4, 9)),
         ("unit", "0.bias", (7,)),
         ("tensor", "0.weight", (1, 7)),
-        ("unit", "0.weight", (4, 7)),
-        ("tensor", "norm.weight", (20,)),
     ],
-    ids=["not asked for", "short vector", "small tensor", "units of few weights", "gain"],
+    ids=["not asked for", "short vector", "small tensor"],
 )
-def test_small_groups_and_gains_keep_their_scale(fit, name, shape):
+def test_small_groups_keep_their_scale(fit, name, shape):
     assert not isinstance(fan_in_normal(fit=fit)(name, torch.zeros(shape)), FittedNormal)
+
+
+def test_units_of_few_weights_share_the_scale_of_their_layer():
+    assert fan_in_normal()("0.weight", torch.zeros(4, 7)).shared == (-2, -1)
+
+
+@pytest.mark.parametrize(("outputs", "shared"), [(1, (-2,)), (7, (-2,)), (8, (-1,))])
+def test_a_readout_of_few_outputs_has_a_scale_for_each_hidden_unit(outputs, shared):
+    network = nn.Sequential(nn.Linear(9, 20), nn.ReLU(), nn.Linear(20, outputs))
+    prior = fan_in_normal().for_network(network)
+    assert prior("0.weight", network[0].weight).shared == (-1,)
+    assert prior("2.weight", network[2].weight).shared == shared
+
+
+def test_gains_of_normalisation_layers_are_around_one_and_keep_their_scale():
+    network = nn.Sequential(nn.Linear(3, 20), nn.LayerNorm(20), nn.PReLU(20), nn.Linear(20, 1))
+    prior = only("none", normal(), otherwise=fan_in_normal(2.0)).for_network(network)
+    gain, slope = prior("1.weight", network[1].weight), prior("2.weight", network[2].weight)
+    assert not isinstance(gain, FittedNormal)
+    assert gain.mean.unique().tolist() == [1]
+    assert isinstance(slope, FittedNormal)
 
 
 def test_a_fitted_normal_keeps_its_groups():

@@ -134,8 +134,9 @@ def test_predictions_equal_the_model_draw_by_draw(make):
 def test_models_that_allow_it_run_once_for_all_draws(make):
     model, known, weights, x = fixture_of(make)
     calls = []
-    counted = PyroModel(lambda *args: (calls.append(1), model(*args))[1])
-    counted.observed = known.observed
+    y = known.predict(weights, x).sample()[0]
+    counted = PyroModel(lambda *args: (calls.append(1), model(*args))[1]).for_data(x, y, N)
+    calls.clear()
     counted.predict(weights, x)
     assert len(calls) == 1
 

@@ -146,7 +146,7 @@ def network_terms(network, x, rows, repeats):
     x, y = x[:rows], x[:rows].flatten(1).sum(1).sin()
     model = BayesianNeuralNetwork(network, priors.normal(1.0), likelihoods.gaussian.with_noise(0.5)).for_data(x, y)
     guide = AutoNormal(model, x, y, init_scale=0.2)
-    sites = local_sites(lambda weights: model.run(weights, x, y), model.start(), rows)
+    sites = local_sites(model.run, model.start(), x[:rows], y[:rows])
     assert set(sites) == set(model.parameter_names)
     results = []
     for local in ((), sites):
@@ -297,6 +297,6 @@ def test_sites_whose_noise_may_be_drawn_for_each_datum(name):
     network = make()
     network(x)
     weights = {name: value.detach().clone() for name, value in network.named_parameters()}
-    found = local_sites(lambda values: functional_call(network, dict(values), (x,)), weights, 7)
+    found = local_sites(lambda values, part: functional_call(network, dict(values), (part,)), weights, x)
     assert len(found) == len(set(found))
     assert set(found) == expected

@@ -155,7 +155,9 @@ def test_a_loss_that_stops_being_finite_gives_back_the_last_finite_state(bad):
     def loss(step, batch):
         return {"loss": weight.sum() * (bad if step == 5 else 1)}
 
-    with pytest.warns(UserWarning, match=r"stopped being finite in epoch 2 of 4; .* Lower learning_rate \(now 0.1\)"):
+    with pytest.warns(
+        UserWarning, match=r"stopped being finite after 1 of 4 epochs; .* Lower learning_rate \(now 0.1\)"
+    ):
         history = fit(loss, weight, batch_size=3, callback=lambda epoch, means: reached.append(weight.item()))
     assert len(history.epochs) == 1
     assert not history.interrupted
@@ -168,7 +170,7 @@ def test_the_last_finite_state_of_a_long_fit_is_that_of_its_history():
     def loss(step, batch):
         return {"loss": weight.sum() * (math.nan if step == 390 else 1)}
 
-    with pytest.warns(UserWarning, match="stopped being finite in epoch 391 of 500"):
+    with pytest.warns(UserWarning, match="stopped being finite after 390 of 500"):
         history = fit(loss, weight, num_epochs=500, callback=lambda epoch, means: reached.append(weight.item()))
     assert weight.item() == reached[len(history.epochs) - 1]
 

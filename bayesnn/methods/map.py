@@ -12,6 +12,7 @@ from torch.distributions import biject_to
 from bayesnn.fitting import epochs_for, isolated, prepared
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
+from bayesnn.priors import center
 from bayesnn.training import Callback, Minibatches, optimise
 
 __all__ = ["fit_map"]
@@ -71,7 +72,7 @@ def fit_map(
     with isolated(seed, inputs.device):
         transforms = {name: biject_to(prior.support) for name, prior in model.latents().items()}
         free = model.start()
-        free |= {name: transforms[name].inv(_center(prior)) for name, prior in model.latents().items()}
+        free |= {name: transforms[name].inv(center(prior)) for name, prior in model.latents().items()}
         free = {name: value.detach().clone().requires_grad_() for name, value in free.items()}
 
         def weights() -> dict[str, Tensor]:
@@ -95,12 +96,3 @@ def fit_map(
         found = {name: value.detach()[None] for name, value in weights().items()}
     last = history.epochs[-1]["loss"] if history.epochs else float("nan")
     return WeightPosterior(model, found, "map", history, {"log_joint_per_datum": -last})
-
-
-def _center(prior: Any) -> Tensor:
-    """A value well inside a prior: its median where that is known, else its mean."""
-    base = prior.base_dist if hasattr(prior, "reinterpreted_batch_ndims") else prior
-    try:
-        return base.icdf(torch.full(base.batch_shape, 0.5, dtype=base.mean.dtype, device=base.mean.device))
-    except NotImplementedError:
-        return base.mean

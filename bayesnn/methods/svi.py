@@ -192,7 +192,7 @@ def _per_datum_sites(
     model: BayesianNeuralNetwork | PyroModel, guide: AutoNormal, few: tuple[Tensor, Tensor]
 ) -> list[str]:
     values = {name: site.sample() for name, site in guide.sites().items()}
-    found = local_sites(lambda weights: model.run(weights, *few), values, len(few[0]))
+    found = local_sites(model.run, values, *few)
     return [name for name in found if name in guide.real_moments()]
 
 

@@ -20,7 +20,7 @@ def nll(predictive: Predictive, y: Tensor) -> Tensor:
 
 def accuracy(predictive: Predictive, y: Tensor) -> Tensor:
     """Fraction of inputs (and labels) whose most probable class is the true one."""
-    return (predictive.mode == y.to(predictive.mode)).double().mean()
+    return (predictive.mode == predictive.checked(y)).double().mean()
 
 
 def brier(predictive: Predictive, y: Tensor) -> Tensor:
@@ -30,10 +30,10 @@ def brier(predictive: Predictive, y: Tensor) -> Tensor:
         Brier (1950), Verification of forecasts expressed in terms of probability, Monthly Weather Review 78(1).
     """
     probs = predictive.probs
-    truth = torch.nn.functional.one_hot(y.long(), probs.shape[-1])
+    truth = torch.nn.functional.one_hot(predictive.checked(y).long(), probs.shape[-1])
     return (probs - truth).square().sum(-1).mean()
 
 
 def rmse(predictive: Predictive, y: Tensor) -> Tensor:
     """Root mean squared error of the predictive mean, in the units of ``y``, over all inputs and target dimensions."""
-    return (predictive.mean - y).square().mean().sqrt()
+    return (predictive.mean - predictive.checked(y)).square().mean().sqrt()

@@ -31,7 +31,7 @@ def test_logistic_map_is_scikit_learns():
         likelihood=likelihoods.bernoulli,
         standardise=False,
     )
-    posterior = fit_map(model, x, y, batch_size=80, num_epochs=3000, progress=False)
+    posterior = fit_map(model, x, y, batch_size=80, num_epochs=10000, learning_rate=0.03, progress=False)
     oracle = LogisticRegression(C=4.0, fit_intercept=False, tol=1e-10).fit(x.numpy(), y.numpy())
     torch.testing.assert_close(posterior.weights["weight"][0, 0], torch.tensor(oracle.coef_[0]), atol=1e-4, rtol=0)
 

@@ -1,0 +1,206 @@
+"""The command line, called in this process: what it prints where, what it writes, and how it says no."""
+
+import contextlib
+import io
+import json
+import re
+from importlib.metadata import entry_points
+
+import pytest
+
+import bayesnn
+from bayesnn import benchmark, methods
+from bayesnn.cli import main
+
+TINY = ["compare", "digits", "--hidden", "5", "--epochs", "2", "--seeds", "1", "--samples", "5"]
+ONE = [*TINY, "--methods", "map"]
+KEYS = {
+    "accuracy",
+    "nll",
+    "ece",
+    "misclassification_auroc",
+    "ood_auroc_max_probability",
+    "ood_auroc_entropy",
+    "ood_auroc_mutual_information",
+    "elbo_per_datum",
+    "fit_seconds",
+    "predict_seconds",
+}
+OPTIONS = ["methods", "seeds", "hidden", "activation", "epochs", "samples", "out", "device", "json", "quiet"]
+
+
+def strict(text):
+    return json.loads(text, parse_constant=pytest.fail)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    """Status, output, progress and folder of a run that prints JSON, over two seeds."""
+    folder = tmp_path_factory.mktemp("cli") / "deep" / "out"
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = main([*TINY, "--seeds", "2", "--json", "--out", str(folder)])
+    return status, out.getvalue(), err.getvalue(), folder
+
+
+def test_json_is_all_that_is_printed(spoken):
+    status, out, err, folder = spoken
+    assert status == 0
+    assert strict(out) == strict((folder / "results.json").read_text())
+    assert "map, seed 0 (1 of 2)" in err
+    assert "svi, seed 1 (2 of 2)" in err
+
+
+def test_json_has_the_promised_keys(spoken):
+    found = strict(spoken[1])
+    assert {"data", "seeds", "rows"} <= set(found)
+    assert (found["data"], found["seeds"]) == ("digits", [0, 1])
+    assert [row.pop("method") for row in found["rows"]] == ["map", "svi"]
+    for row in found["rows"]:
+        assert set(row) >= KEYS
+        assert all(set(figure) == {"mean", "sd"} for figure in row.values())
+        for name in KEYS - {"elbo_per_datum"}:
+            assert {type(part) for part in row[name].values()} == {float}, name
+    assert found["rows"][0]["elbo_per_datum"] == {"mean": None, "sd": None}
+    assert found["rows"][1]["elbo_per_datum"]["mean"] < 0
+
+
+def test_figures_stay_in_their_ranges(spoken):
+    for row in strict(spoken[1])["rows"]:
+        for name in KEYS:
+            if "auroc" in name or name in ("accuracy", "ece"):
+                assert 0 <= row[name]["mean"] <= 1, name
+        assert row["nll"]["mean"] > 0
+        assert row["accuracy"]["mean"] > 0.15  # chance is 0.11
+    assert strict(spoken[1])["rows"][0]["ood_auroc_mutual_information"] == {"mean": 0.5, "sd": 0}
+
+
+def test_the_table_goes_to_the_folder_asked_for(tmp_path, capsys):
+    assert main([*TINY, "--quiet", "--out", str(tmp_path / "here")]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    lines = out.splitlines()
+    rows = strict((tmp_path / "here" / "results.json").read_text())["rows"]
+    assert "digits without 9: 1131 train" in out
+    for row in rows:
+        line = next(line for line in lines if line.startswith(row["method"]))
+        assert all(f"{row[name]['mean']:.3f}" in line for name in ("accuracy", "nll", "ece", "ood_auroc_entropy"))
+    assert str(tmp_path / "here" / "report.html") in out
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"report.html", "results.json"}
+
+
+def test_one_method_is_one_row_and_results_has_a_default_place(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*ONE, "--json", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    found = strict(out)
+    assert [row["method"] for row in found["rows"]] == ["map"]
+    assert {figure["sd"] for name, figure in found["rows"][0].items() if name != "method"} == {None}
+    assert err == ""
+    assert (tmp_path / "results" / "digits" / "report.html").is_file()
+
+
+def test_the_same_words_give_the_same_figures(spoken, tmp_path, capsys):
+    main([*TINY, "--seeds", "2", "--json", "--quiet", "--out", str(tmp_path)])
+    again, first = strict(capsys.readouterr().out)["rows"], strict(spoken[1])["rows"]
+    for row, other in zip(first, again, strict=True):
+        assert {name: row[name] for name in row if "seconds" not in name} == {
+            name: other[name] for name in other if "seconds" not in name
+        }
+
+
+def test_options_reach_the_settings(tmp_path, monkeypatch):
+    seen = []
+
+    def stop(settings, **options):
+        seen.append(settings)
+        raise ValueError("seen")
+
+    monkeypatch.setattr(benchmark, "run", stop)
+    words = "compare digits --methods svi map --seeds 2 --hidden 7 6 --activation tanh --epochs 3 --samples 4"
+    assert main([*words.split(), "--device", "cpu", "--out", str(tmp_path / "a")]) == 2
+    assert main(["compare", "digits", "--hidden", "--out", str(tmp_path / "b")]) == 2
+    assert seen == [
+        benchmark.Settings("digits", ("svi", "map"), (0, 1), (7, 6), "tanh", 3, 4, "cpu"),
+        benchmark.Settings(hidden=()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "the following arguments are required: command"),
+        (["compare"], "the following arguments are required: data"),
+        (["compare", "letters"], "invalid choice: 'letters'.*digits"),
+        ([*TINY, "--methods", "magic"], "invalid choice: 'magic'.*map.*svi"),
+        ([*TINY, "--methods"], "expected at least one argument"),
+        ([*TINY, "--activation", "wiggle"], "invalid choice: 'wiggle'.*relu"),
+        ([*TINY, "--frobnicate"], "unrecognized arguments: --frobnicate"),
+        *(
+            ([*TINY, f"--{option}", count], f"--{option}: must be a whole number, 1 or more; got '{count}'")
+            for option in ("seeds", "hidden", "epochs", "samples")
+            for count in ("0", "two", "1.5")
+        ),
+        ([*TINY, "--samples", "²"], "must be a whole number, 1 or more; got '²'"),
+        ([*TINY, "--seeds", "-1"], "must be a whole number, 1 or more; got '-1'"),
+    ],
+)
+def test_words_that_do_not_fit_end_with_status_2_and_a_line_that_says_why(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert out == ""
+    assert re.search(said, err.splitlines()[-1])
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:99", "meta:x"])
+def test_a_device_that_is_not_there_is_said_in_one_line(device, tmp_path, capsys):
+    assert main([*ONE, "--device", device, "--quiet", "--out", str(tmp_path / "out")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"bayesnn: device must be one that is here \(cpu.*\); got '{device}'\.\n", err)
+
+
+@pytest.mark.parametrize("taken", ["file", "file/below"])
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_fitted(taken, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main([*ONE, "--out", str(tmp_path / taken)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"bayesnn: .*file.*\n", err)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.filterwarnings("ignore:stopped by hand")
+def test_a_run_stopped_by_hand_does_not_pass_for_a_finished_one(tmp_path, capsys, monkeypatch):
+    def press_ctrl_c(epoch, terms):
+        raise KeyboardInterrupt
+
+    def interrupted(*arguments, **options):
+        return methods.map.fit_map(*arguments, **options, callback=press_ctrl_c)
+
+    monkeypatch.setitem(benchmark.METHODS, "map", interrupted)
+    assert main([*TINY, "--quiet", "--out", str(tmp_path)]) == 130
+    assert "stopped by hand" in capsys.readouterr().err
+
+
+def test_help_tells_every_option_once_and_no_default_of_none(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert re.findall(r"^  --(\w+)", told, re.MULTILINE) == OPTIONS
+    assert all(name in told for name in [*benchmark.METHODS, *benchmark.DATA])
+    assert "None" not in told
+
+
+def test_version_and_help_need_no_command(capsys):
+    for word, said in (("--version", f"bayesnn {bayesnn.__version__}\n"), ("--help", "compare")):
+        with pytest.raises(SystemExit) as ended:
+            main([word])
+        assert ended.value.code == 0
+        assert said in capsys.readouterr().out
+
+
+def test_the_command_is_installed():
+    assert {script.value for script in entry_points(group="console_scripts", name="bayesnn")} == {"bayesnn.cli:main"}
