@@ -55,7 +55,7 @@ class Settings:
     data: str = "digits"
     methods: tuple[str, ...] = tuple(METHODS)
     seeds: tuple[int, ...] = (0, 1, 2)
-    hidden: tuple[int, ...] = (200,)
+    hidden: tuple[int, ...] = (400,)
     activation: str = "silu"
     num_epochs: int | None = None
     num_samples: int = 100

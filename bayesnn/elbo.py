@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from pyro.distributions import Independent
+from pyro.distributions import Independent, Normal, TransformedDistribution
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from bayesnn.axes import Rotation
 from bayesnn.guides import AutoNormal
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import FittedNormal
@@ -74,9 +75,7 @@ class MeanFieldELBO(TraceMeanField_ELBO):
     ) -> tuple[Tensor, ...]:
         guide_sites = guide.sites()
         values = {name: site.rsample() for name, site in guide_sites.items()}
-        normals = {name: guide_sites[name].base_dist for name in self.per_datum_noise}
-        moments = {name: (normal.loc, normal.scale) for name, normal in normals.items()}
-        with PerDatumNoise(values, moments, self.per_datum_noise):
+        with PerDatumNoise(values, guide.noise(self.per_datum_noise)):
             log_likelihood = model.log_likelihood(values, x, y).sum()
         priors = {name: prior.to_event() for name, prior in model.priors().items()} | model.latents()
         divergences = [site_divergence(site, priors[name], values[name]) for name, site in guide_sites.items()]
@@ -94,7 +93,7 @@ class MeanFieldELBO(TraceMeanField_ELBO):
             return values
 
         def noisy(*args: Any, **kwargs: Any) -> Any:
-            with PerDatumNoise(values, guide.real_moments(), self.per_datum_noise):
+            with PerDatumNoise(values, guide.noise(self.per_datum_noise)):
                 return model(*args, **kwargs)
 
         return Trace_ELBO._get_trace(self, noisy, sampled, args, kwargs)
@@ -111,6 +110,8 @@ def site_divergence(guide: Distribution, prior: Distribution, value: Tensor) -> 
     A `FittedNormal` prior is taken at the scales that suit the guide best, held constant in the gradient: at the
     optimum the derivative with respect to them is zero.
     """
+    if isinstance(guide, TransformedDistribution) and isinstance(guide.transforms[0], Rotation):
+        return _rotated_divergence(guide, prior, value)
     if isinstance(prior, Independent) and isinstance(prior.base_dist, FittedNormal) and isinstance(guide, Independent):
         base = guide.base_dist
         prior = prior.base_dist.fitted(base.mean.detach(), base.stddev.detach()).to_event(
@@ -120,6 +121,22 @@ def site_divergence(guide: Distribution, prior: Distribution, value: Tensor) -> 
         return kl_divergence(guide, prior).sum()
     except NotImplementedError:
         return (guide.log_prob(value) - prior.log_prob(value)).sum()
+
+
+def _rotated_divergence(guide: TransformedDistribution, prior: Distribution, value: Tensor) -> Tensor:
+    """The same for a guide along other axes, whose entropy does not change with the rotation.
+
+    A prior of one scale along each row looks the same along all axes. For another normal the cross-entropy needs the
+    guide's mean and variance along the prior's own.
+    """
+    along, base, rotation = guide.base_dist, prior.base_dist, guide.transforms[0].axes
+    if isinstance(base, FittedNormal) and -1 in base.shared:
+        return site_divergence(along, prior, value)
+    if not isinstance(base, Normal):
+        return (guide.log_prob(value) - prior.log_prob(value)).sum()
+    mean, variance = along.mean @ rotation.T, along.variance @ rotation.square().T
+    cross = (base.scale.log() + (variance + (mean - base.loc).square()) / (2 * base.variance) - 0.5).sum()
+    return cross - along.stddev.log().sum()
 
 
 def _traced_terms(model_trace: Any, guide_trace: Any) -> tuple[Tensor, Tensor]:

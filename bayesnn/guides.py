@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,7 +19,9 @@ from torch import Tensor
 from torch.distributions import biject_to, constraints
 from torch.distributions.transforms import ExpTransform, IndependentTransform, Transform, identity_transform
 
+from bayesnn.axes import Rotation
 from bayesnn.priors import center
+from bayesnn.reparameterisation import Noise
 
 __all__ = ["AutoNormal", "built", "give_local_parameters", "guide_draws"]
 
@@ -41,6 +44,8 @@ class AutoNormal(PyroAutoNormal):
             the values of its network. Other sites start from the median of their prior, matrices (weights, which must
             not all start alike) from a draw.
         init_scale: Initial standard deviation, in the unconstrained space: one number, or one for each site name.
+        axes: For matrices by site name, an orthogonal matrix whose columns are the axes along which the rows' entries
+            are independent (see `bayesnn.axes`); ``locs`` and ``scales`` are then along these axes.
 
     Raises:
         ValueError: If an initial scale is not positive.
@@ -66,6 +71,7 @@ class AutoNormal(PyroAutoNormal):
         *args: Any,
         start: Mapping[str, Tensor] | None = None,
         init_scale: float | Mapping[str, float] = 0.05,
+        axes: Mapping[str, Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
         scales = init_scale if isinstance(init_scale, Mapping) else {}
@@ -75,6 +81,9 @@ class AutoNormal(PyroAutoNormal):
                 raise ValueError(f"an initial scale must be positive; got {scale}. Write init_scale=0.05, say.")
         super().__init__(model, init_loc_fn=_start_at(model, start), init_scale=default)
         self._scale_of_site = dict(scales)
+        self._buffer_of_axes = {name: f"axes_of_{name.replace('.', '_')}" for name in axes or {}}
+        for name, matrix in (axes or {}).items():
+            self.register_buffer(self._buffer_of_axes[name], matrix)
         if args or kwargs:
             with torch.random.fork_rng(devices=[]), pyro.settings.context(module_local_params=True):
                 self._setup_prototype(*args, **kwargs)
@@ -85,10 +94,10 @@ class AutoNormal(PyroAutoNormal):
         for name, scale in self._scale_of_site.items():
             if name not in self.supports:
                 raise ValueError(f"init_scale names no latent site {name!r}; the sites are {', '.join(self.supports)}.")
-            with torch.no_grad():
-                holder, _, last = name.rpartition(".")
-                module = self.scales.get_submodule(holder) if holder else self.scales
-                getattr(module, last + "_unconstrained").fill_(torch.tensor(scale).log())
+            _leaf(self.scales, name).data.fill_(math.log(scale))
+        for name, matrix in self.axes.items():
+            loc = _leaf(self.locs, name)
+            loc.data = loc.data @ matrix
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Sample every latent site, as Pyro calls a guide."""
@@ -103,9 +112,16 @@ class AutoNormal(PyroAutoNormal):
                 result[name] = pyro.sample(name, self.site(name), infer={"mean_field": True})
         return result
 
+    @property
+    def axes(self) -> dict[str, Tensor]:
+        """The axes of the sites that have any."""
+        return {name: getattr(self, buffer) for name, buffer in self._buffer_of_axes.items()}
+
     def site(self, name: str) -> Distribution:
         """The distribution of one latent site."""
         base = dist.Normal(*self._get_loc_and_scale(name))
+        if name in self._buffer_of_axes:
+            return dist.TransformedDistribution(base.to_event(self._event_dims[name]), Rotation(self.axes[name]))
         transform, event_dim = _elementwise(self.supports[name]), self._event_dims[name]
         if transform is None:  # several numbers constrained together, as on a simplex
             return dist.TransformedDistribution(base.to_event(event_dim), biject_to(self.supports[name]))
@@ -118,11 +134,35 @@ class AutoNormal(PyroAutoNormal):
         return {name: self.site(name) for name in self.supports}
 
     def real_moments(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Mean and standard deviation of every site of real support by name."""
-        return {
-            name: self._get_loc_and_scale(name)
-            for name, support in self.supports.items()
-            if _elementwise(support) == identity_transform
+        """Mean and standard deviation of every site of real support by name, shaped like the site."""
+        moments = {}
+        for name, support in self.supports.items():
+            if _elementwise(support) == identity_transform:
+                loc, scale = self._get_loc_and_scale(name)
+                if name in self.axes:
+                    axes = self.axes[name]
+                    loc, scale = loc @ axes.T, (scale.square() @ axes.square().T).sqrt()
+                moments[name] = (loc, scale)
+        return moments
+
+    def noise(self, names: Iterable[str]) -> dict[str, Noise]:
+        """Mean, standard deviation and axes of sites of real support, as `bayesnn.reparameterisation` wants them."""
+        axes = self.axes
+        moments = {name: self._get_loc_and_scale(name) for name in names}
+        return {name: Noise(loc, scale, axes.get(name)) for name, (loc, scale) in moments.items()}
+
+    @torch.no_grad()
+    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The median of every site."""
+        return super().median(*args, **kwargs) | {name: self.real_moments()[name][0] for name in self.axes}
+
+    @torch.no_grad()
+    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Quantiles of every number of every site for itself."""
+        levels = torch.as_tensor(quantiles).view(-1, 1, 1)
+        rotated = {name: dist.Normal(*self.real_moments()[name]) for name in self.axes}
+        return super().quantiles(quantiles, *args, **kwargs) | {
+            name: normal.icdf(levels.to(normal.loc)) for name, normal in rotated.items()
         }
 
     @torch.no_grad()
@@ -135,7 +175,8 @@ class AutoNormal(PyroAutoNormal):
             if generator is None:
                 generator = torch.Generator(loc.device).manual_seed(seed)
             noise = torch.randn((num_samples, *loc.shape), dtype=loc.dtype, device=loc.device, generator=generator)
-            result[name] = biject_to(support)(loc + scale * noise)
+            value = loc + scale * noise
+            result[name] = value @ self.axes[name].T if name in self.axes else biject_to(support)(value)
         return result
 
 
@@ -146,6 +187,7 @@ def built(
     *,
     start: Mapping[str, Tensor] | None,
     init_scale: float | Mapping[str, float],
+    axes: Mapping[str, Tensor] | None = None,
 ) -> torch.nn.Module:
     """A guide of a model, its parameters there.
 
@@ -155,6 +197,7 @@ def built(
         args: What both are called with.
         start: See `AutoNormal`; any automatic guide starts there too.
         init_scale: See `AutoNormal`.
+        axes: See `AutoNormal`.
 
     Raises:
         TypeError: If no guide comes of it.
@@ -163,7 +206,7 @@ def built(
     if isinstance(guide, torch.nn.Module):
         made = give_local_parameters(copy.deepcopy(guide))
     elif isinstance(guide, type) and issubclass(guide, AutoNormal):
-        made = guide(model, *args, start=start, init_scale=init_scale)
+        made = guide(model, *args, start=start, init_scale=init_scale, axes=axes)
     else:
         make: Callable = guide
         made = make(InitMessenger(_start_at(model, start))(model))
@@ -219,6 +262,12 @@ def _start_at(model: Callable, start: Mapping[str, Tensor] | None) -> Callable:
         )
 
     return init_to_value(values=values, fallback=fallback)
+
+
+def _leaf(holder: torch.nn.Module, name: str) -> torch.nn.Parameter:
+    """The unconstrained parameter behind ``holder.<name>``."""
+    path, _, last = name.rpartition(".")
+    return getattr(holder.get_submodule(path), last + "_unconstrained")
 
 
 def _elementwise(support: constraints.Constraint) -> Transform | None:

@@ -21,14 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["PerDatumNoise", "local_sites"]
+__all__ = ["Noise", "PerDatumNoise", "local_sites"]
 
 _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 _SMALLEST_VARIANCE = 1e-16
@@ -39,11 +39,23 @@ _VIEWS = {"T", "mT", "H", "mH", "data", "real"}
 """Attributes of a tensor that use its values; others, ``shape`` or ``device``, do not."""
 
 
-@dataclass
-class _Site:
-    name: str
+class Noise(NamedTuple):
+    """The normal a site was drawn from: independent along its columns, or along given axes of its rows.
+
+    Attributes:
+        loc: Mean, along the axes.
+        scale: Standard deviation, along the axes.
+        axes: Orthogonal matrix whose columns are the axes, or ``None`` for the columns themselves.
+    """
+
     loc: Tensor
     scale: Tensor
+    axes: Tensor | None = None
+
+
+@dataclass
+class _Site:
+    noise: Noise
     value: Tensor
 
 
@@ -52,15 +64,12 @@ class PerDatumNoise(TorchFunctionMode):
 
     Args:
         values: Sampled weights by site name, as the network will be handed them.
-        moments: Mean and standard deviation of the normal each was drawn from.
-        sites: Names of the sites to treat so, from `local_sites`.
+        noise: The normals they were drawn from, of the sites to treat so (those from `local_sites`).
     """
 
-    def __init__(
-        self, values: Mapping[str, Tensor], moments: Mapping[str, tuple[Tensor, Tensor]], sites: Iterable[str]
-    ) -> None:
+    def __init__(self, values: Mapping[str, Tensor], noise: Mapping[str, Noise]) -> None:
         super().__init__()
-        self._site_of = {id(values[name]): _Site(name, *moments[name], values[name]) for name in sites}
+        self._site_of = {id(values[name]): _Site(normal, values[name]) for name, normal in noise.items()}
 
     def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer a layer's call; pass all others on."""
@@ -146,9 +155,11 @@ def _tensors(values: Iterable[Any]) -> list[Tensor]:
     return found
 
 
-def _local(x: Tensor, site: _Site, bias: Tensor | None, noise: _Site | None) -> Tensor:
-    mean = F.linear(x, site.loc, bias if noise is None else noise.loc)
-    variance = F.linear(x.square(), site.scale.square(), None if noise is None else noise.scale.square())
+def _local(x: Tensor, site: _Site, bias: Tensor | None, bias_site: _Site | None) -> Tensor:
+    loc, scale, axes = site.noise
+    x = x if axes is None else x @ axes
+    mean = F.linear(x, loc, bias if bias_site is None else bias_site.noise.loc)
+    variance = F.linear(x.square(), scale.square(), None if bias_site is None else bias_site.noise.scale.square())
     return mean + variance.clamp_min(_SMALLEST_VARIANCE).sqrt() * torch.randn_like(mean)
 
 
@@ -157,21 +168,24 @@ def _flipout(
     x: Tensor,
     site: _Site,
     bias: Tensor | None,
-    noise: _Site | None,
+    bias_site: _Site | None,
     features_last: bool,
 ) -> Tensor:
-    mean = layer(x, site.loc)
+    loc = site.noise.loc if site.noise.axes is None else site.noise.loc @ site.noise.axes.T
+    mean = layer(x, loc)
     axis = -1 if features_last else 1
     signs_in = _signs(x, axis)
     signs_out = _signs(mean, axis)
-    outputs = mean + layer(x * signs_in, site.value - site.loc) * signs_out
+    outputs = mean + layer(x * signs_in, site.value - loc) * signs_out
     if bias is None:
         return outputs
     shape = [1] * outputs.ndim
     shape[axis] = -1
-    outputs = outputs + (bias if noise is None else noise.loc).view(shape)
-    if noise is not None:
-        outputs = outputs + noise.scale.view(shape) * torch.randn(signs_out.shape, dtype=x.dtype, device=x.device)
+    outputs = outputs + (bias if bias_site is None else bias_site.noise.loc).view(shape)
+    if bias_site is not None:
+        outputs = outputs + bias_site.noise.scale.view(shape) * torch.randn(
+            signs_out.shape, dtype=x.dtype, device=x.device
+        )
     return outputs
 
 

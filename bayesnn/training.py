@@ -113,12 +113,13 @@ def optimise(
     optimiser = torch.optim.Adam(leaves, lr=learning_rate, fused=True)
     num_steps, step = num_epochs * len(batches), 0
     epochs: list[dict[str, float]] = []
-    finite, finite_epochs = _copied(leaves), 0
+    states = [(_copied(leaves), 0)]
     started, interrupted = time.perf_counter(), False
     bar = tqdm(total=num_steps, desc=label, disable=not progress, leave=False, unit="step", mininterval=0.3)
     try:
         for epoch in range(num_epochs):
-            at_start = _copied(leaves) if epoch % max(1, num_epochs // 100) == 0 else None
+            if epoch % max(1, num_epochs // 100) == 0:
+                states = [*states[-1:], (_copied(leaves), epoch)]
             sums: dict[str, Tensor] = {}
             for batch in batches:
                 rate = _FINAL_RATE + (1 - _FINAL_RATE) * (1 + math.cos(math.pi * step / num_steps)) / 2
@@ -134,8 +135,6 @@ def optimise(
             means = {name: float(value) / batches.num_rows for name, value in sums.items()}
             if not math.isfinite(means["loss"]):
                 break
-            if at_start is not None:  # a state that has shown a finite loss on all data
-                finite, finite_epochs = at_start, len(epochs)
             epochs.append(means)
             bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
             if callback is not None:
@@ -148,9 +147,9 @@ def optimise(
     finally:
         bar.close()
     if (len(epochs) < num_epochs and not interrupted) or not all(bool(leaf.isfinite().all()) for leaf in leaves):
-        _put_back(leaves, finite)
-        _say_not_finite(len(epochs), num_epochs, learning_rate)
-        del epochs[finite_epochs:]
+        done = len(epochs)
+        del epochs[_last_finite(loss, leaves, states, batches, num_steps - 1) :]
+        _say_not_finite(done, num_epochs, learning_rate)
     return History(epochs, time.perf_counter() - started, interrupted)
 
 
@@ -159,9 +158,17 @@ def _copied(leaves: Sequence[Tensor]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _put_back(leaves: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    for leaf, value in zip(leaves, values, strict=True):
-        leaf.copy_(value)
+def _last_finite(
+    loss: Loss, leaves: Sequence[Tensor], states: Sequence[tuple[list[Tensor], int]], batches: Minibatches, step: int
+) -> int:
+    """Put back the last state that gives a finite loss on all data; the number of epochs it had seen."""
+    num_epochs = 0
+    for values, num_epochs in reversed(states):  # noqa: B007 - used after the loop
+        for leaf, value in zip(leaves, values, strict=True):
+            leaf.copy_(value)
+        if all(bool(loss(step, batch)["loss"].isfinite()) for batch in batches):
+            break
+    return num_epochs
 
 
 def _say_not_finite(epoch: int, num_epochs: int, learning_rate: float) -> None:

@@ -13,7 +13,9 @@ HOUSE = Path(bayesnn.__file__).parent
 FLOORS = [
     {"members", "data", "tables", "training", "checks"},
     {"likelihoods", "priors", "predictive"},
-    {"model", "uncertainty", "metrics", "guides", "reparameterisation"},
+    {"model", "uncertainty", "metrics", "reparameterisation"},
+    {"axes"},
+    {"guides"},
     {"elbo", "pyro_model", "posterior", "evaluation", "plots"},
     {"fitting"},
     {"methods"},
@@ -23,7 +25,18 @@ FLOORS = [
     {"__main__"},
 ]
 APART = {"networks", "datasets"}
-MAKERS = {"model", "guides", "elbo", "reparameterisation", "pyro_model", "fitting", "posterior", "methods", "training"}
+MAKERS = {
+    "model",
+    "axes",
+    "guides",
+    "elbo",
+    "reparameterisation",
+    "pyro_model",
+    "fitting",
+    "posterior",
+    "methods",
+    "training",
+}
 READERS = {"uncertainty", "metrics", "evaluation"}
 ONLY_IN = {"matplotlib": {"plots", "report"}, "arviz": {"export"}, "gpytorch": {"methods"}}
 FILES = sorted(path.relative_to(HOUSE) for path in HOUSE.rglob("*.py"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import bayesnn
 from bayesnn import benchmark
 from bayesnn.benchmark import Settings, run
 from bayesnn.datasets import digits
@@ -33,16 +34,25 @@ def test_figures_are_mean_and_sample_sd_of_runs_of_one_seed(both, singles):
         for name in set(row) - {"method"} - SECONDS:
             values = [single.rows[number][name]["mean"] for single in singles]
             expected = {"mean": np.mean(values), "sd": np.std(values, ddof=1)}
-            assert row[name] == pytest.approx(expected, rel=1e-6, nan_ok=True), name
+            spread = {part: row[name][part] for part in row[name] if part != "values"}
+            assert spread == pytest.approx(expected, rel=1e-6, nan_ok=True), name
+            assert row[name]["values"] == pytest.approx(values, rel=1e-6, nan_ok=True), name
+        for name in SECONDS:
+            values = row[name]["values"]
+            assert len(values) == 2
+            assert row[name] == {"mean": np.mean(values), "sd": np.std(values, ddof=1), "values": values}
     assert any(row["nll"]["sd"] > 0 for row in both.rows)
 
 
 def test_one_seed_has_no_spread(singles):
-    assert all(row[name]["sd"] is None for row in singles[0].rows for name in row if name != "method")
+    figures_of_one = [row[name] for row in singles[0].rows for name in row if name != "method"]
+    assert all(figure["sd"] is None for figure in figures_of_one)
+    for figure in figures_of_one:
+        assert figure["values"] == pytest.approx([figure["mean"]], nan_ok=True, rel=0, abs=0)
 
 
 def test_times_are_measured(both):
-    assert all(row[name]["mean"] > 0 for row in both.rows for name in SECONDS)
+    assert all(value > 0 for row in both.rows for name in SECONDS for value in row[name]["values"])
 
 
 def test_what_is_kept_is_of_the_first_seed(both, singles):
@@ -68,10 +78,27 @@ def test_settings_reach_the_fits(both):
 
 def test_results_are_plain_strict_json(both):
     found = both.to_json()
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert (found["data"], found["seeds"]) == ("digits", [0, 1])
+    read = json.loads(json.dumps(found, allow_nan=False))
+    assert {name: read[name] for name in read if name != "settings"} == {
+        name: found[name] for name in found if name != "settings"
+    }
+    assert read["settings"] == {
+        "data": "digits",
+        "methods": ["map", "svi"],
+        "seeds": [0, 1],
+        "hidden": [5],
+        "activation": "silu",
+        "num_epochs": 2,
+        "num_samples": 5,
+        "device": None,
+        "hold_out": None,
+        "prior": f"fan_in_normal({benchmark.PRIOR_SCALE:g})",
+    }
+    assert (found["data"], found["seeds"], found["interrupted"]) == ("digits", [0, 1], False)
+    assert found["sizes"] == {"x_train": 1131, "x_test": 486, "x_ood": 180}
+    assert found["versions"] == {"bayesnn": bayesnn.__version__, "torch": torch.__version__}
     plain = found["rows"][TINY.methods.index("map")]
-    assert plain["elbo_per_datum"] == {"mean": None, "sd": None}
+    assert plain["elbo_per_datum"] == {"mean": None, "sd": None, "values": [None, None]}
     for row, told in zip(both.rows, found["rows"], strict=True):
         nothing = {name for name, value in row.items() if name != "method" and math.isnan(value["mean"])}
         assert {name: told[name] for name in row.keys() - nothing} == {name: row[name] for name in row.keys() - nothing}
@@ -91,6 +118,92 @@ def test_a_method_named_twice_is_one_row_with_one_fit_per_seed():
     found = run(replace(TINY, methods=("map", "map"), seeds=(0,), num_epochs=1), progress=False)
     assert [row["method"] for row in found.rows] == ["map"]
     assert found.rows[0]["fit_seconds"]["sd"] is None
+    assert len(found.rows[0]["fit_seconds"]["values"]) == 1
+
+
+def press_ctrl_c(*anything):
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def stop_in(monkeypatch):
+    """Ctrl-C after the first epoch of the fit of this number, counted from 1."""
+
+    def arrange(number):
+        started = []
+
+        def wrapped(fit):
+            def fit_until(*arguments, **options):
+                started.append(fit)
+                return fit(*arguments, **options, callback=press_ctrl_c if len(started) == number else None)
+
+            return fit_until
+
+        for name, fit in list(benchmark.METHODS.items()):
+            monkeypatch.setitem(benchmark.METHODS, name, wrapped(fit))
+        return started
+
+    return arrange
+
+
+@pytest.mark.parametrize(
+    ("number", "finished"), [(2, {"map": 1}), (3, {"map": 1, "svi": 1}), (4, {"map": 2, "svi": 1})]
+)
+def test_stopped_by_hand_the_finished_fits_are_kept_and_no_other(number, finished, singles, stop_in, capfd):
+    started = stop_in(number)
+    found = run(TINY, progress=False)
+    assert len(started) == number
+    assert found.interrupted
+    assert found.to_json()["interrupted"] is True
+    json.dumps(found.to_json(), allow_nan=False)
+    assert {row["method"]: len(row["nll"]["values"]) for row in found.rows} == finished
+    assert set(found.posteriors) == set(found.inside) == set(found.outside) == set(finished)
+    for row in found.rows:
+        place, count = TINY.methods.index(row["method"]), finished[row["method"]]
+        for name in set(row) - {"method"} - SECONDS:
+            values = [single.rows[place][name]["mean"] for single in singles[:count]]
+            assert row[name]["values"] == pytest.approx(values, rel=1e-6, nan_ok=True), name
+            assert row[name]["mean"] == pytest.approx(np.mean(values), rel=1e-6, nan_ok=True), name
+            assert (row[name]["sd"] is None) == (count == 1)
+        assert not found.posteriors[row["method"]].history.interrupted
+    assert capfd.readouterr() == ("", "")
+
+
+def test_stopped_by_hand_between_two_fits_the_finished_ones_are_kept():
+    told = []
+
+    def tell(line):
+        told.append(line)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    found = run(replace(TINY, num_epochs=1), progress=False, tell=tell)
+    assert found.interrupted
+    assert [row["method"] for row in found.rows] == ["map"]
+
+
+def test_stopped_by_hand_before_a_fit_is_finished_there_is_no_result(stop_in):
+    stop_in(1)
+    with pytest.raises(KeyboardInterrupt):
+        run(TINY, progress=False)
+
+
+@pytest.mark.parametrize("hold_out", [0, 4])
+def test_the_class_held_out_is_the_one_asked_for_at_every_seed(hold_out, monkeypatch):
+    loaded = []
+
+    def load(**options):
+        loaded.append(options)
+        return digits(**options)
+
+    monkeypatch.setitem(benchmark.DATA, "digits", load)
+    found = run(replace(TINY, methods=("map",), num_epochs=1, hold_out=hold_out), progress=False)
+    assert loaded == [{"seed": 0, "hold_out": hold_out}, {"seed": 1, "hold_out": hold_out}]
+    expected = digits(hold_out)
+    assert found.split.x_ood.equal(expected.x_ood)
+    assert found.split.classes == expected.classes
+    assert len(found.outside["map"]) == len(expected.x_ood)
+    assert found.to_json()["settings"]["hold_out"] == hold_out
 
 
 @pytest.mark.parametrize(
@@ -103,6 +216,7 @@ def test_a_method_named_twice_is_one_row_with_one_fit_per_seed():
         ({"num_epochs": 0}, "num_epochs must be 1 or more; got 0"),
         ({"methods": ("svi",), "num_samples": 0}, "num_samples must be a whole number, 1 or more; got 0"),
         ({"activation": "wiggle"}, "activation"),
+        ({"hold_out": 10}, "hold_out must be a digit from 0 to 9; got 10"),
         ({"device": "banana"}, "device must be one that is here .*; got 'banana'"),
     ],
 )

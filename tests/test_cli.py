@@ -1,15 +1,17 @@
 """The command line, called in this process: what it prints where, what it writes, and how it says no."""
 
 import contextlib
+import inspect
 import io
 import json
 import re
+from functools import partial
 from importlib.metadata import entry_points
 
 import pytest
 
 import bayesnn
-from bayesnn import benchmark, methods
+from bayesnn import benchmark, datasets, report
 from bayesnn.cli import main
 
 TINY = ["compare", "digits", "--hidden", "5", "--epochs", "2", "--seeds", "1", "--samples", "5"]
@@ -26,7 +28,18 @@ KEYS = {
     "fit_seconds",
     "predict_seconds",
 }
-OPTIONS = ["methods", "seeds", "hidden", "activation", "epochs", "samples", "out", "device", "json", "quiet"]
+DEFAULTS = {
+    "methods": "all",
+    "seeds": "3",
+    "hold-out": "9",
+    "hidden": "200",
+    "activation": "silu",
+    "epochs": "each method's own choice",
+    "samples": "100",
+    "out": "results/DATA",
+    "device": "cpu",
+}
+OPTIONS = [*DEFAULTS, "json", "quiet"]
 
 
 def strict(text):
@@ -52,15 +65,16 @@ def test_json_is_all_that_is_printed(spoken):
 
 def test_json_has_the_promised_keys(spoken):
     found = strict(spoken[1])
-    assert {"data", "seeds", "rows"} <= set(found)
-    assert (found["data"], found["seeds"]) == ("digits", [0, 1])
+    assert {"data", "seeds", "settings", "sizes", "versions", "interrupted", "rows"} <= set(found)
+    assert (found["data"], found["seeds"], found["interrupted"]) == ("digits", [0, 1], False)
     assert [row.pop("method") for row in found["rows"]] == ["map", "svi"]
     for row in found["rows"]:
         assert set(row) >= KEYS
-        assert all(set(figure) == {"mean", "sd"} for figure in row.values())
+        assert all(set(figure) == {"mean", "sd", "values"} for figure in row.values())
+        assert all(len(figure["values"]) == 2 for figure in row.values())
         for name in KEYS - {"elbo_per_datum"}:
-            assert {type(part) for part in row[name].values()} == {float}, name
-    assert found["rows"][0]["elbo_per_datum"] == {"mean": None, "sd": None}
+            assert {type(part) for part in (row[name]["mean"], row[name]["sd"], *row[name]["values"])} == {float}, name
+    assert found["rows"][0]["elbo_per_datum"] == {"mean": None, "sd": None, "values": [None, None]}
     assert found["rows"][1]["elbo_per_datum"]["mean"] < 0
 
 
@@ -68,10 +82,14 @@ def test_figures_stay_in_their_ranges(spoken):
     for row in strict(spoken[1])["rows"]:
         for name in KEYS:
             if "auroc" in name or name in ("accuracy", "ece"):
-                assert 0 <= row[name]["mean"] <= 1, name
+                assert all(0 <= value <= 1 for value in (row[name]["mean"], *row[name]["values"])), name
         assert row["nll"]["mean"] > 0
         assert row["accuracy"]["mean"] > 0.15  # chance is 0.11
-    assert strict(spoken[1])["rows"][0]["ood_auroc_mutual_information"] == {"mean": 0.5, "sd": 0}
+    assert strict(spoken[1])["rows"][0]["ood_auroc_mutual_information"] == {
+        "mean": 0.5,
+        "sd": 0,
+        "values": [0.5, 0.5],
+    }
 
 
 def test_the_table_goes_to_the_folder_asked_for(tmp_path, capsys):
@@ -84,6 +102,10 @@ def test_the_table_goes_to_the_folder_asked_for(tmp_path, capsys):
     for row in rows:
         line = next(line for line in lines if line.startswith(row["method"]))
         assert all(f"{row[name]['mean']:.3f}" in line for name in ("accuracy", "nll", "ece", "ood_auroc_entropy"))
+        assert "brier" in row
+    headings = re.split(r"\s{2,}", next(line for line in lines if line.startswith("method")))
+    assert {"mistakes", "OOD max p", "OOD entropy", "OOD mut inf", "ELBO", "fit s"} <= set(headings)
+    assert "brier" not in out
     assert str(tmp_path / "here" / "report.html") in out
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"report.html", "results.json"}
 
@@ -117,12 +139,51 @@ def test_options_reach_the_settings(tmp_path, monkeypatch):
 
     monkeypatch.setattr(benchmark, "run", stop)
     words = "compare digits --methods svi map --seeds 2 --hidden 7 6 --activation tanh --epochs 3 --samples 4"
-    assert main([*words.split(), "--device", "cpu", "--out", str(tmp_path / "a")]) == 2
+    assert main([*words.split(), "--device", "cpu", "--hold-out", "0", "--out", str(tmp_path / "a")]) == 2
     assert main(["compare", "digits", "--hidden", "--out", str(tmp_path / "b")]) == 2
     assert seen == [
-        benchmark.Settings("digits", ("svi", "map"), (0, 1), (7, 6), "tanh", 3, 4, "cpu"),
+        benchmark.Settings("digits", ("svi", "map"), (0, 1), (7, 6), "tanh", 3, 4, "cpu", 0),
         benchmark.Settings(hidden=()),
     ]
+
+
+@pytest.fixture
+def fails(monkeypatch):
+    """Let the run, or the writing after it, end with an error."""
+
+    def arrange(module, name, error):
+        def fail(*arguments, **options):
+            raise error
+
+        monkeypatch.setattr(module, name, fail)
+
+    return arrange
+
+
+def test_the_folder_is_there_before_anything_is_fitted(tmp_path, monkeypatch):
+    there = []
+
+    def look(settings, **options):
+        there.append((tmp_path / "deep" / "out").is_dir())
+        raise ValueError("seen")
+
+    monkeypatch.setattr(benchmark, "run", look)
+    assert main([*ONE, "--out", str(tmp_path / "deep" / "out")]) == 2
+    assert there == [True]
+
+
+def test_a_file_that_cannot_be_written_is_said_in_one_line(tmp_path, capsys, fails):
+    fails(report, "write", OSError(28, "No space left on device", "results.json"))
+    assert main([*ONE, "--quiet", "--out", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"bayesnn: .*No space left on device.*results.json.*\n", err)
+
+
+def test_a_fault_of_ours_is_not_passed_off_as_the_users(tmp_path, fails):
+    fails(benchmark, "run", TypeError("ours"))
+    with pytest.raises(TypeError, match="ours"):
+        main([*ONE, "--out", str(tmp_path)])
 
 
 @pytest.mark.parametrize(
@@ -140,6 +201,8 @@ def test_options_reach_the_settings(tmp_path, monkeypatch):
             for option in ("seeds", "hidden", "epochs", "samples")
             for count in ("0", "two", "1.5")
         ),
+        ([*TINY, "--hold-out", "nine"], "--hold-out: .*'nine'"),
+        ([*TINY, "--hold-out"], "--hold-out: expected one argument"),
         ([*TINY, "--samples", "²"], "must be a whole number, 1 or more; got '²'"),
         ([*TINY, "--seeds", "-1"], "must be a whole number, 1 or more; got '-1'"),
     ],
@@ -171,17 +234,53 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_fitted(taken
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.filterwarnings("ignore:stopped by hand")
-def test_a_run_stopped_by_hand_does_not_pass_for_a_finished_one(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("hold_out", ["10", "-1"])
+def test_a_class_that_is_not_there_is_said_in_one_line(hold_out, tmp_path, capsys):
+    assert main([*ONE, "--hold-out", hold_out, "--quiet", "--out", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"bayesnn: hold_out must be a digit from 0 to 9; got {hold_out}\.\n", err)
+
+
+@pytest.fixture
+def stop_in(monkeypatch):
+    """Ctrl-C after the first epoch of every fit by this method."""
+
     def press_ctrl_c(epoch, terms):
         raise KeyboardInterrupt
 
-    def interrupted(*arguments, **options):
-        return methods.map.fit_map(*arguments, **options, callback=press_ctrl_c)
+    def arrange(method):
+        monkeypatch.setitem(benchmark.METHODS, method, partial(benchmark.METHODS[method], callback=press_ctrl_c))
 
-    monkeypatch.setitem(benchmark.METHODS, "map", interrupted)
+    return arrange
+
+
+def test_a_run_stopped_by_hand_does_not_pass_for_a_finished_one(tmp_path, capsys, stop_in):
+    stop_in("map")
     assert main([*TINY, "--quiet", "--out", str(tmp_path)]) == 130
-    assert "stopped by hand" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"bayesnn: stopped by hand.*\n", err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_stopped_by_hand_what_is_finished_is_written_and_that_is_said(as_json, tmp_path, capsys, stop_in):
+    stop_in("svi")
+    assert main([*TINY, "--quiet", "--out", str(tmp_path), *["--json"] * as_json]) == 130
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"bayesnn: stopped by hand.*finished.*\n", err)
+    written = strict((tmp_path / "results.json").read_text())
+    assert written["interrupted"] is True
+    assert [row["method"] for row in written["rows"]] == ["map"]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Stopped by hand" in page
+    assert "svi: " not in page
+    if as_json:
+        assert strict(out) == written
+    else:
+        assert f"{written['rows'][0]['nll']['mean']:.3f}" in out
+        assert str(tmp_path / "results.json") in out
 
 
 def test_help_tells_every_option_once_and_no_default_of_none(capsys):
@@ -189,9 +288,24 @@ def test_help_tells_every_option_once_and_no_default_of_none(capsys):
         main(["compare", "--help"])
     assert ended.value.code == 0
     told = capsys.readouterr().out
-    assert re.findall(r"^  --(\w+)", told, re.MULTILINE) == OPTIONS
+    assert re.findall(r"^  --([\w-]+)", told, re.MULTILINE) == OPTIONS
     assert all(name in told for name in [*benchmark.METHODS, *benchmark.DATA])
     assert "None" not in told
+    parts = re.split(r"^  --([\w-]+)", told, flags=re.MULTILINE)[1:]
+    texts = {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    found = {name: re.findall(r"\(default: ([^)]*)\)", text) for name, text in texts.items()}
+    assert found == {name: [DEFAULTS[name]] if name in DEFAULTS else [] for name in OPTIONS}
+
+
+def test_the_defaults_the_help_tells_are_those_of_the_settings():
+    settings = benchmark.Settings()
+    assert settings.methods == tuple(benchmark.METHODS)
+    assert [str(len(settings.seeds)), " ".join(map(str, settings.hidden)), settings.activation] == [
+        DEFAULTS[name] for name in ("seeds", "hidden", "activation")
+    ]
+    assert str(settings.num_samples) == DEFAULTS["samples"]
+    assert str(inspect.signature(datasets.digits).parameters["hold_out"].default) == DEFAULTS["hold-out"]
+    assert (settings.num_epochs, settings.device, settings.hold_out) == (None, None, None)
 
 
 def test_version_and_help_need_no_command(capsys):

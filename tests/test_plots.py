@@ -1,11 +1,14 @@
 """Plots, read back from their artists: what is drawn is what was computed, by numpy."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
 from torch.distributions import Categorical, Independent, Normal
 
 from bayesnn.plots import COLOURS, detection_histogram, elbo_curve, regression_bands, uncertain_pictures
@@ -23,7 +26,7 @@ def random(*shape, seed=0):
 X, LOC, SCALE = 10 * random(N), 5 + random(S, N, seed=1), 0.5 + random(S, N, seed=2).square()
 REALS = Predictive(Normal(LOC, SCALE))
 CLASSES = Predictive(Categorical(logits=3 * random(S, N, 3)))
-PICTURES = torch.arange(N * 16.0).view(N, 4, 4)
+PICTURES = random(N, 4, 4, seed=3).float() * torch.arange(1.0, N + 1)[:, None, None] + 7
 SCORES = random(50).abs().float(), random(30, seed=1).abs().float() + 1
 
 
@@ -104,15 +107,17 @@ def test_one_draw_has_no_epistemic_band():
 
 def test_bands_of_a_single_column_are_those_of_the_vector():
     column = Predictive(Independent(Normal(LOC[..., None], SCALE[..., None]), 1))
-    assert band(regression_bands(X, column), 0) == pytest.approx(band(regression_bands(X, REALS), 0))
+    for number in (0, 1):
+        found, expected = (band(regression_bands(X, drawn), number) for drawn in (column, REALS))
+        assert found == {at: pytest.approx(edges) for at, edges in expected.items()}
 
 
 @pytest.mark.parametrize(
     ("x", "loc", "words"),
     [
         (X, torch.stack([LOC, LOC], -1), "one target; the predictive has 2"),
-        (random(N, 2), LOC, "one input|one feature"),
-        (X[:-3], LOC, f"{N}"),
+        (random(N, 2), LOC, rf"one number each, N = {N}; got \({N}, 2\)"),
+        (X[:-3], LOC, rf"N = {N}; got \({N - 3},\)"),
     ],
     ids=["two targets", "two inputs", "other inputs"],
 )
@@ -145,10 +150,65 @@ def test_histograms_have_the_colours_of_their_worlds_and_the_unit_told():
     ]
 
 
-def test_scores_that_are_all_zero_still_have_a_histogram():
-    ax = detection_histogram(torch.zeros(5), torch.zeros(3), score="mutual information")
-    assert [sum(bar.get_height() for bar in bars) for bars in ax.containers] == pytest.approx([1, 1])
+def outlines(ax):
+    return [patch for patch in ax.patches if isinstance(patch, Polygon)]
+
+
+def test_both_histograms_can_be_seen_where_they_overlap():
+    ax = detection_histogram(*SCORES, score="entropy")
+    assert all(0 < bar.get_alpha() < 1 for bars in ax.containers for bar in bars)
+    for bars, line, world in zip(ax.containers, outlines(ax), ("inside", "outside"), strict=True):
+        assert to_rgb(line.get_edgecolor()[:3]) == to_rgb(COLOURS[world])
+        assert not line.get_fill()
+        corners = line.get_path().vertices
+        for bar in bars:
+            middle = bar.get_x() + bar.get_width() / 2
+            above = [
+                y
+                for (x, y), (x_next, y_next) in pairwise(corners.tolist())
+                if y == y_next and min(x, x_next) < middle < max(x, x_next)
+            ]
+            assert max(above) == pytest.approx(bar.get_height())
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["known classes", "never seen"]
+    keys = [to_rgb(patch.get_edgecolor()[:3]) for patch in ax.get_legend().get_patches()]
+    assert keys == [to_rgb(COLOURS["inside"]), to_rgb(COLOURS["outside"])]
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "words"),
+    [
+        (torch.zeros(5), torch.zeros(3), "0 everywhere"),
+        (torch.full((5,), -1e-17), torch.tensor([1e-16, 0.0]), "0 everywhere"),
+        (torch.full((5,), 2.0).log(), torch.full((3,), 2.0).log(), "0.693 everywhere"),
+    ],
+    ids=["zero", "rounding", "log 2"],
+)
+def test_scores_that_are_all_equal_are_told_in_words_instead_of_bars(inside, outside, words):
+    ax = detection_histogram(inside, outside, score="mutual information")
+    assert [text.get_text() for text in ax.texts] == [words]
+    assert not ax.containers
+    assert not ax.patches
+    assert ax.get_xlabel() == "mutual information (nats)"
     ax.figure.canvas.draw()
+
+
+def test_scores_that_are_equal_within_each_world_only_have_bars():
+    ax = detection_histogram(torch.zeros(5), torch.full((3,), 1e-6), score="mutual information")
+    assert not ax.texts
+    heights = [[bar.get_height() for bar in bars] for bars in ax.containers]
+    assert [np.flatnonzero(h).tolist() for h in heights] == [[0], [29]]
+    assert [sum(h) for h in heights] == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_a_histogram_of_nothing_is_refused(empty):
+    with pytest.raises(ValueError, match="one score of each kind at least"):
+        detection_histogram(*(torch.zeros(0 if number == empty else 3) for number in (0, 1)), score="entropy")
+
+
+def scaled(picture):
+    picture = picture.double().numpy()
+    return (picture - picture.min()) / (picture.max() - picture.min())
 
 
 @pytest.mark.parametrize("num_pictures", [1, 5, 7, 12, 30])
@@ -157,7 +217,8 @@ def test_the_most_uncertain_pictures_come_first(num_pictures):
     shown = [np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images]
     order = np.argsort(-CLASSES.entropy().numpy())[:num_pictures]
     assert len(shown) == min(num_pictures, N)
-    assert np.array_equal(np.stack(shown), PICTURES.numpy()[order])
+    assert np.stack(shown) == pytest.approx(np.stack([scaled(PICTURES[i]) for i in order]), abs=1e-12)
+    assert all(ax.images[0].get_clim() == (0, 1) for ax in figure.axes if ax.images)
     figure.canvas.draw()
     assert plt.get_fignums() == []
 
@@ -184,10 +245,25 @@ def test_pictures_carry_what_was_said_what_they_are_and_both_parts():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_may_have_channels(channels):
-    pictures = torch.rand(N, channels, 4, 5)
+    pictures = 3 * torch.rand(N, channels, 4, 5) + torch.arange(channels)[:, None, None]
     figure = uncertain_pictures(pictures, CLASSES, num_pictures=1)
-    first = pictures[CLASSES.entropy().argmax()]
-    assert figure.axes[0].images[0].get_array().squeeze().tolist() == first.movedim(0, -1).squeeze().tolist()
+    first = np.moveaxis(scaled(pictures[CLASSES.entropy().argmax()]), 0, -1).squeeze()
+    assert np.asarray(figure.axes[0].images[0].get_array()) == pytest.approx(first, abs=1e-12)
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32])
+def test_pictures_of_one_grey_and_of_whole_numbers_are_shown(dtype):
+    pictures = torch.full((N, 4, 4), 7, dtype=dtype)
+    pictures[::2, 1, 2] = 250
+    figure = uncertain_pictures(pictures, CLASSES, num_pictures=6)
+    shown = [np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images]
+    peak = np.zeros((4, 4))
+    peak[1, 2] = 1
+    order = np.argsort(-CLASSES.entropy().numpy())[:6]
+    assert set(order % 2) == {0, 1}
+    expected = [peak if i % 2 == 0 else 0 * peak for i in order]
+    assert np.array_equal(np.stack(shown), np.stack(expected))
     figure.canvas.draw()
 
 
@@ -222,6 +298,16 @@ def test_the_curve_is_the_sum_of_its_terms_and_every_line_can_be_seen(fit):
         assert len(inside) > 1 or line.get_marker() not in ("None", "", None)
 
 
-def test_a_fit_without_a_kl_has_no_curve():
-    with pytest.raises(ValueError, match=r"(?i)kl|elbo"):
-        elbo_curve(History([{"loss": 1.0, "misfit": 1.0}], 1.0, False))
+def test_the_terms_of_the_curve_are_told_by_the_line_not_by_a_colour_of_some_part():
+    ax = elbo_curve(FITS["settling"])
+    assert len(ax.lines) == len({line.get_linestyle() for line in ax.lines}) == 3
+    assert len({to_rgb(line.get_color()) for line in ax.lines}) == 1
+    told = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert told == [line.get_label() for line in ax.lines] == ["ELBO", "expected log-likelihood", "−KL"]
+    assert [key.get_linestyle() for key in ax.get_legend().get_lines()] == [line.get_linestyle() for line in ax.lines]
+
+
+@pytest.mark.parametrize("epochs", [[{"loss": 1.0, "misfit": 1.0}], []], ids=["map", "no epoch"])
+def test_a_fit_without_a_kl_has_no_curve(epochs):
+    with pytest.raises(ValueError, match=r"elbo_curve needs the history of a variational fit"):
+        elbo_curve(History(epochs, 1.0, False))

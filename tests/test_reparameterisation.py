@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from bayesnn import BayesianNeuralNetwork, likelihoods, networks, priors
 from bayesnn.elbo import MeanFieldELBO
 from bayesnn.guides import AutoNormal
-from bayesnn.reparameterisation import PerDatumNoise, local_sites
+from bayesnn.reparameterisation import Noise, PerDatumNoise, local_sites
 
 R = 2000
 """Repetitions; moments are held to 6 standard errors, which right code leaves with chance below 1e-6 a test."""
@@ -43,7 +43,7 @@ def repeated(layer, x, moments, sites):
     outputs = []
     for _ in range(R):
         values = {name: torch.normal(*moments[name]) for name in moments}
-        with PerDatumNoise(values, moments, [name for name in sites if name in moments]):
+        with PerDatumNoise(values, {name: Noise(*moments[name]) for name in sites if name in moments}):
             outputs.append(functional_call(layer, values, (x,)))
     mean = functional_call(layer, {name: loc for name, (loc, _) in moments.items()}, (x,))
     variance = functional_call(layer, {name: scale.square() for name, (_, scale) in moments.items()}, (x.square(),))
@@ -121,7 +121,7 @@ def test_only_the_named_sites_change():
     values = dict(layer.named_parameters())
     moments = {name: (value, torch.ones_like(value)) for name, value in values.items()}
     x = torch.randn(5, 3).double()
-    with PerDatumNoise(values, moments, []):
+    with PerDatumNoise(values, {}):
         assert_close(layer(x), F.linear(x, *values.values()))
     with PerDatumNoise(values, moments, ["weight"]):
         assert not torch.allclose(layer(x), F.linear(x, *values.values()))
@@ -131,7 +131,7 @@ def test_only_the_named_sites_change():
 def test_a_unit_without_inputs_has_a_finite_gradient():
     weight = torch.randn(2, 3).double()
     loc, scale = weight.clone().requires_grad_(), torch.ones(2, 3).double().requires_grad_()
-    with PerDatumNoise({"weight": weight}, {"weight": (loc, scale)}, ["weight"]):
+    with PerDatumNoise({"weight": weight}, {"weight": Noise(loc, scale)}):
         output = F.linear(torch.zeros(4, 3).double(), weight)
     assert_close(output, torch.zeros(4, 2).double(), rtol=0, atol=1e-6)
     for gradient in torch.autograd.grad(output.sum(), [loc, scale]):

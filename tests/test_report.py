@@ -64,7 +64,9 @@ def page(folder):
 
 def test_two_files_are_written(run, folder):
     assert {path.name for path in folder.iterdir()} == {"report.html", "results.json"}
-    assert json.loads((folder / "results.json").read_text(), parse_constant=pytest.fail) == run.to_json()
+    assert json.loads((folder / "results.json").read_text(), parse_constant=pytest.fail) == json.loads(
+        json.dumps(run.to_json())
+    )
 
 
 def test_nothing_is_fetched_from_elsewhere(folder, page):
@@ -80,6 +82,13 @@ def test_nothing_is_fetched_from_elsewhere(folder, page):
 def test_the_table_holds_every_figure(run, page):
     figures = [[figure_text(value) for value in row.values()] for row in run.rows]
     assert page.cells[len(figures[0]) :] == [text for row in figures for text in row]
+    headings = page.cells[: len(figures[0])]
+    assert len(set(headings)) == len(headings)
+    assert {"brier", "mistakes", "OOD max p", "OOD entropy", "OOD mut inf", "ELBO"} <= set(headings)
+    text = " ".join(page.words)
+    explained = text[text.index(page.cells[-1]) :]
+    for heading in set(headings) - {"method", "accuracy"}:
+        assert heading.split()[0] in explained, heading
 
 
 def test_every_picture_it_speaks_of_is_there_and_told(run, page):
@@ -105,16 +114,24 @@ def test_words_tell_what_was_compared(run, page):
     text = " ".join(page.words)
     assert len(page.all("title")) == len(page.all("h1")) == 1
     assert page.all("html") == [{"lang": "en"}]
-    for words in (
+    expected = (
         "1131 pictures of 9 classes",
         "on 486 others",
         "on 180 pictures",
-        "hidden layers of 5 and 4, silu",
+        "hidden layers of 5 and 4 units, silu",
         "Seeds 0, 1",
-        "mean ± standard deviation over the seeds",
+        "mean ± standard deviation over them",
         *map(repr, run.posteriors.values()),
-    ):
-        assert words in text
+        *run.to_json()["versions"].values(),
+    )
+    assert [words for words in expected if words not in text] == []
+    assert "Stopped by hand" not in text
+
+
+def test_a_run_stopped_by_hand_says_so(run, tmp_path):
+    report.write(replace(run, interrupted=True, posteriors={}), tmp_path)
+    assert "Stopped by hand" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "results.json").read_text())["interrupted"] is True
 
 
 def test_no_figure_is_a_stray_nan(page):

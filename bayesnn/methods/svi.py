@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from pyro.distributions import Normal
 from pyro.infer import ELBO
 from torch import Tensor
 
+from bayesnn.axes import principal_axes
 from bayesnn.elbo import MeanFieldELBO
 from bayesnn.fitting import epochs_for, isolated, prepared, prepared_pyro_model
 from bayesnn.guides import AutoNormal, built, guide_draws
@@ -57,6 +59,7 @@ def fit_svi(
     init_scale: float | Mapping[str, float] = 0.05,
     warmup: float = 0.5,
     num_particles: int = 1,
+    rotate: bool = True,
     temperature: float = 1.0,
     elbo: ELBO | None = None,
 ) -> WeightPosterior:
@@ -65,9 +68,10 @@ def fit_svi(
     .. math:: \mathrm{ELBO}(q) = \mathbb{E}_q[\log p(y \mid x, \theta)] - T\,\mathrm{KL}(q \,\|\, p), \qquad T = 1.
 
     The defaults are those that reached the best fits in docs/variational-fit.md: the divergence in closed form, its
-    weight rising from 0 to T over the first half of the steps, prior scales fitted as part of the ELBO (where the prior
-    says so, as the default one does), noise drawn for each datum, a small initial scale and a step size that falls. A
-    warning says so when the ELBO was still rising at the end, or when the posterior has collapsed to the prior.
+    weight rising from 0 to T over the first half of the steps; prior scales fitted as part of the ELBO (where the prior
+    says so, as the default one does); a guide along the principal axes of the inputs; noise drawn for each datum; a
+    small initial scale and a step size that falls. A warning says so when the ELBO was still rising at the end, or
+    when the posterior has collapsed to the prior.
 
     Args:
         model: A `BayesianNeuralNetwork`, or any Pyro model ``model(x, y=None)`` with one observed site.
@@ -87,6 +91,8 @@ def fit_svi(
         init_scale: `AutoNormal`'s initial standard deviation, one or by site name.
         warmup: Fraction of the steps over which the divergence's weight rises to ``temperature``.
         num_particles: Draws averaged in each gradient.
+        rotate: Whether `AutoNormal` is independent along the principal axes of the inputs, for the weights that read
+            them, instead of along their columns (see `bayesnn.axes`).
         temperature: Weight T of the divergence. Anything but 1 is not the Bayesian posterior, and is reported.
         elbo: A Pyro objective in place of `MeanFieldELBO`; it brings its own settings.
 
@@ -126,7 +132,8 @@ def fit_svi(
 
     with isolated(seed, inputs.device):
         values = start if isinstance(start, Mapping) else None
-        fitted = built(guide, known, few, start=values, init_scale=init_scale)
+        rotated = _axes(known, inputs, few) if rotate and isinstance(known, BayesianNeuralNetwork) else None
+        fitted = built(guide, known, few, start=values, init_scale=init_scale, axes=rotated)
         objective = MeanFieldELBO(num_particles)
         if isinstance(fitted, AutoNormal):
             objective.per_datum_noise = _per_datum_sites(known, fitted, few)
@@ -186,6 +193,12 @@ def _map_start(
             'start="map" needs a BayesianNeuralNetwork; pass the values of your own model\'s sites instead.'
         )
     return {name: value[0] for name, value in fit_map(model, x, y, seed=seed, progress=progress).weights.items()}
+
+
+def _axes(model: BayesianNeuralNetwork, x: Tensor, few: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    """Principal axes for the weights that read the inputs, used by their layer alone and of a normal prior."""
+    normal = [name for name, prior in model.priors().items() if isinstance(prior, Normal)]
+    return principal_axes(model, x, set(normal) & set(local_sites(model.run, model.start(), *few)))
 
 
 def _per_datum_sites(

@@ -1,0 +1,105 @@
+"""Principal axes of the inputs: the basis in which a first layer's posterior is closest to independent.
+
+The posterior precision of the weights that read the inputs ``x`` is roughly ``X'X`` times a number, plus the prior's.
+Along the columns of ``x``, which are correlated, its entries depend on each other, and independent normals must be
+narrow to fit between; along the eigenvectors of ``X'X`` they do not. A normal guide along these axes is the same kind
+of guide, has as many parameters, leaves directions in which the data say nothing at the prior, and for a linear model
+with normal noise is exact, whatever the columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Transform, constraints
+from torch.overrides import TorchFunctionMode
+
+from bayesnn.model import BayesianNeuralNetwork
+
+__all__ = ["Rotation", "principal_axes"]
+
+_MOST_FEATURES = 2048
+"""With more features the eigenvectors would cost more than they bring."""
+
+_ROWS_AT_ONCE = 4096
+
+
+class Rotation(Transform):
+    """Rows from coordinates along orthogonal axes to the original ones, ``z -> z V'``; it keeps volumes.
+
+    Args:
+        axes: Orthogonal matrix ``(features, features)`` whose columns are the axes.
+    """
+
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self, axes: Tensor) -> None:
+        super().__init__()
+        self.axes = axes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rotation) and torch.equal(self.axes, other.axes)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x @ self.axes.T
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y @ self.axes
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Zero."""
+        return x.new_zeros(x.shape[:-1])
+
+
+@torch.no_grad()
+def principal_axes(model: BayesianNeuralNetwork, x: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+    """Axes for every weight of a linear layer that reads the inputs themselves (flattened, where they are pictures).
+
+    Args:
+        model: The model, knowing its data.
+        x: Training inputs ``(N, ...)``.
+        names: Weights that may have axes.
+
+    Returns:
+        By weight, an orthogonal matrix whose columns are the eigenvectors of ``X'X`` of the standardised inputs.
+    """
+    few = x[:64]
+    seen = model.standardised(few).flatten(1)
+    weights = {name: value for name, value in model.start().items() if name in set(names)}
+    reader = _Reader(seen, weights)
+    with reader:
+        model.outputs(model.start() | weights, few)
+    if not reader.found or seen.shape[1] > _MOST_FEATURES:
+        return {}
+    gram = torch.zeros(seen.shape[1], seen.shape[1], dtype=torch.float64, device=x.device)
+    for part in x.split(_ROWS_AT_ONCE):
+        rows = model.standardised(part).flatten(1).double()
+        gram += rows.T @ rows
+    axes = torch.linalg.eigh(gram).eigenvectors.to(model.dtype)
+    return dict.fromkeys(reader.found, axes)
+
+
+class _Reader(TorchFunctionMode):
+    """Finds the weights that multiply given inputs."""
+
+    def __init__(self, inputs: Tensor, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        self._inputs = inputs
+        self._name_of = {id(value): name for name, value in weights.items()}
+        self.found: list[str] = []
+
+    def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.linear and len(args) > 1 and id(args[1]) in self._name_of:
+            with torch._C.DisableTorchFunction():
+                same = args[0].shape == self._inputs.shape and torch.equal(args[0], self._inputs)
+            if same:
+                self.found.append(self._name_of[id(args[1])])
+        return func(*args, **(kwargs or {}))
