@@ -23,7 +23,7 @@ from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
 
-__all__ = ["DATA", "METHODS", "PRIOR_SCALE", "Run", "Settings", "run"]
+__all__ = ["DATA", "METHODS", "PRIOR_SCALE", "Run", "Settings", "checked", "run"]
 
 METHODS: dict[str, Callable[..., WeightPosterior]] = {"map": fit_map, "svi": fit_svi}
 """Every method by the name of its row."""
@@ -100,6 +100,22 @@ class Run:
         }
 
 
+def checked(settings: Settings) -> tuple[Callable[..., Split], list[str]]:
+    """The loader of the data and the methods, each once.
+
+    Raises:
+        ValueError: If a method, data set or device is not known; the message lists those that are.
+    """
+    names = list(dict.fromkeys(settings.methods))
+    for name in names:
+        _known(name, METHODS, "method")
+    load = _known(settings.data, DATA, "data set")
+    if not settings.seeds or not names:
+        raise ValueError("a comparison needs one method and one seed at least.")
+    on_device(settings.device, torch.device("cpu"))
+    return load, names
+
+
 def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], object] = lambda line: None) -> Run:
     """Fit every method at every seed and score it.
 
@@ -114,13 +130,7 @@ def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], obje
         ValueError: If a method, data set or device is not known; the message lists those that are.
         KeyboardInterrupt: If it was stopped by hand before the first fit was finished.
     """
-    names = list(dict.fromkeys(settings.methods))
-    for name in names:
-        _known(name, METHODS, "method")
-    load = _known(settings.data, DATA, "data set")
-    if not settings.seeds or not names:
-        raise ValueError("a comparison needs one method and one seed at least.")
-    on_device(settings.device, torch.device("cpu"))
+    load, names = checked(settings)
     options = {"hold_out": settings.hold_out} if settings.hold_out is not None else {}
     first_split = load(seed=settings.seeds[0], **options)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
@@ -206,4 +216,4 @@ def _plain(value: Any) -> Any:
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list):
         return [_plain(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

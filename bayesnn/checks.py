@@ -1,4 +1,4 @@
-"""Checks at the door: can this network have a posterior, and this prior be one of its parameters?"""
+"""Checks at the door: can this network have a posterior, this prior be one of its parameters, these be its targets?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import UninitializedParameter
 
-__all__ = ["check_names", "check_network", "check_prior", "num_outputs"]
+__all__ = ["check_columns", "check_integers", "check_names", "check_network", "check_prior", "num_outputs"]
 
 
 def check_network(network: nn.Module) -> None:
@@ -77,3 +77,24 @@ def check_prior(name: str, value: Tensor, prior: Distribution) -> None:
             f"the prior of {name!r} must have the parameter's shape {tuple(value.shape)}; got {shape}. Build it "
             "from the value: lambda name, value: dist.Normal(torch.zeros_like(value), 1.0)."
         )
+
+
+def check_columns(y: Tensor, num_outputs: int, per_target: int) -> Tensor:
+    """``y`` if its columns are as many as the outputs stand for."""
+    targets = 1 if y.ndim == 1 else y.shape[-1]
+    if y.ndim > 2 or targets * per_target != num_outputs:
+        raise ValueError(
+            f"targets of shape {tuple(y.shape)} need {targets * per_target} network outputs ({per_target} per target "
+            f"dimension); the network has {num_outputs}. Change the last layer, or pass y of shape (N,) or (N, D)."
+        )
+    return y
+
+
+def check_integers(y: Tensor, low: int, high: int, what: str, why: str) -> Tensor:
+    """``y`` if it holds whole numbers from ``low`` to ``high``."""
+    if y.is_floating_point() and not bool((y == y.round()).all()):
+        raise ValueError(f"{what} must be integers; got {y.dtype} with fractions. For real targets use a Gaussian.")
+    smallest, largest = int(y.min()), int(y.max())
+    if smallest < low or largest > high:
+        raise ValueError(f"{what} must lie in [{low}, {high}], for {why}; got values from {smallest} to {largest}.")
+    return y

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bayesnn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("bayesnn: stopped by hand before the first fit was finished", file=sys.stderr)
+        print("bayesnn: stopped by hand, nothing was written", file=sys.stderr)
         return 130
 
 
@@ -51,7 +51,8 @@ def _compare(options: argparse.Namespace) -> int:
         hold_out=options.hold_out,
     )
     folder = Path(options.out if options.out is not None else f"results/{options.data}")
-    folder.mkdir(parents=True, exist_ok=True)  # said now if it cannot be written, not after all the work
+    benchmark.checked(settings)
+    report.prepare(folder)  # what cannot be written is said now, not after all the work
 
     def tell(line: str) -> None:
         if not options.quiet:

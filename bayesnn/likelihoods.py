@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor
 
+from bayesnn.checks import check_columns, check_integers
 from bayesnn.members import mapped
 
 __all__ = [
@@ -77,6 +78,13 @@ class Likelihood:
         """
         raise NotImplementedError
 
+    def constant_log_likelihood(self, y: Tensor) -> float:
+        """Mean log-likelihood, in nats, of the best prediction that is the same for every input.
+
+        What a fit that has learnt something exceeds. Minus infinity where a likelihood does not know.
+        """
+        return -math.inf
+
     def typed(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         """``y`` in the distribution's type, beside a network of type ``dtype``: floating point, or int64 for labels."""
         return y.to(dtype)
@@ -124,7 +132,11 @@ class Categorical(Likelihood):
             raise ValueError(
                 f"class labels must have shape (N,); got {tuple(y.shape)}. One-hot rows? Pass y.argmax(1)."
             )
-        return _integers(y, 0, num_outputs - 1, "class labels", f"the network has {num_outputs} outputs")
+        return check_integers(y, 0, num_outputs - 1, "class labels", f"the network has {num_outputs} outputs")
+
+    def constant_log_likelihood(self, y: Tensor) -> float:
+        """Minus the entropy of the class frequencies."""
+        return -_entropy(torch.bincount(y.long()) / len(y))
 
     def typed(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         """Labels as int64."""
@@ -140,7 +152,12 @@ class Bernoulli(Likelihood):
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Zeros and ones, ``(N,)`` or ``(N, D)``."""
-        return _integers(_matched(y, num_outputs, 1), 0, 1, "Bernoulli targets", "they say no or yes")
+        return check_integers(check_columns(y, num_outputs, 1), 0, 1, "Bernoulli targets", "they say no or yes")
+
+    def constant_log_likelihood(self, y: Tensor) -> float:
+        """Minus the entropy of the frequencies of yes, summed over labels."""
+        yes = y.double().mean(0)
+        return -_entropy(torch.stack([yes, 1 - yes]))
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         return dist.Bernoulli(logits=_columns(outputs, target)).to_event(target.loc.ndim)
@@ -187,13 +204,17 @@ class Gaussian(Likelihood):
         prior = dist.LogNormal(target.scale.log() + math.log(0.3), torch.ones_like(target.scale))
         return {"noise_scale": prior.to_event(target.scale.ndim)}
 
+    def constant_log_likelihood(self, y: Tensor) -> float:
+        """That of a normal with the targets' own mean and variance."""
+        return _constant_normal(y)
+
     def affine(self, y: Tensor) -> Affine:
         """Mean and standard deviation of each target column."""
         return _standard(y)
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Real targets ``(N,)`` or ``(N, D)``."""
-        return _matched(y, num_outputs, 1)
+        return check_columns(y, num_outputs, 1)
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         loc = target.loc + target.scale * _columns(outputs, target)
@@ -220,13 +241,17 @@ class HeteroscedasticGaussian(Likelihood):
         """Two: a mean and a scale."""
         return 2
 
+    def constant_log_likelihood(self, y: Tensor) -> float:
+        """That of a normal with the targets' own mean and variance."""
+        return _constant_normal(y)
+
     def affine(self, y: Tensor) -> Affine:
         """Mean and standard deviation of each target column."""
         return _standard(y)
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Real targets ``(N,)`` or ``(N, D)``."""
-        return _matched(y, num_outputs, 2)
+        return check_columns(y, num_outputs, 2)
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         mean, raw = outputs.chunk(2, dim=-1)
@@ -247,6 +272,15 @@ def _positive(prior: Distribution) -> bool:
     return not bool(prior.support.check(negative).any())
 
 
+def _entropy(probabilities: Tensor) -> float:
+    return float(torch.special.entr(probabilities.double()).sum())
+
+
+def _constant_normal(y: Tensor) -> float:
+    """Mean log-likelihood of a normal with the targets' own mean and variance."""
+    return float(-0.5 * (2 * math.pi * math.e * y.double().var(0, correction=0)).log().sum())
+
+
 def _columns(outputs: Tensor, target: Affine) -> Tensor:
     """Outputs ``(..., N, D)`` with the event shape of the target: ``(..., N)`` where that is ``()``."""
     return outputs if target.loc.ndim else outputs.squeeze(-1)
@@ -255,23 +289,3 @@ def _columns(outputs: Tensor, target: Affine) -> Tensor:
 def _standard(y: Tensor) -> Affine:
     scale, loc = torch.std_mean(y, dim=0, correction=0)
     return Affine(loc, torch.where(scale > 0, scale, torch.ones_like(scale)))
-
-
-def _matched(y: Tensor, num_outputs: int, per_target: int) -> Tensor:
-    """``y`` if its columns are as many as the outputs stand for."""
-    targets = 1 if y.ndim == 1 else y.shape[-1]
-    if y.ndim > 2 or targets * per_target != num_outputs:
-        raise ValueError(
-            f"targets of shape {tuple(y.shape)} need {targets * per_target} network outputs ({per_target} per target "
-            f"dimension); the network has {num_outputs}. Change the last layer, or pass y of shape (N,) or (N, D)."
-        )
-    return y
-
-
-def _integers(y: Tensor, low: int, high: int, what: str, why: str) -> Tensor:
-    if y.is_floating_point() and not bool((y == y.round()).all()):
-        raise ValueError(f"{what} must be integers; got {y.dtype} with fractions. For real targets use a Gaussian.")
-    smallest, largest = int(y.min()), int(y.max())
-    if smallest < low or largest > high:
-        raise ValueError(f"{what} must lie in [{low}, {high}], for {why}; got values from {smallest} to {largest}.")
-    return y

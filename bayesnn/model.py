@@ -197,6 +197,10 @@ class BayesianNeuralNetwork(nn.Module):
         """What the log-likelihood of a minibatch must still be multiplied by: nothing, the plate scales it."""
         return 1.0
 
+    def constant_log_likelihood(self, y: Tensor) -> float:
+        """Mean log-likelihood of the best prediction that ignores the inputs, in nats."""
+        return self.likelihood.constant_log_likelihood(y)
+
     def trainable(self) -> list[nn.Module]:
         """Modules whose own parameters are fitted along: none, all of the network's are sample sites."""
         return []

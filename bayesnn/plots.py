@@ -66,7 +66,7 @@ def regression_bands(
     )
     ax.plot(at, mean, color=COLOURS["total"], lw=1.5, label="mean")
     if data is not None:
-        ax.plot(*(torch.as_tensor(d).flatten().cpu() for d in data), ".", color="black", ms=3, label="data")
+        ax.plot(*(torch.as_tensor(d).detach().flatten().cpu() for d in data), ".", color="black", ms=3, label="data")
     ax.set(xlabel="x", ylabel="y")
     ax.legend(frameon=False)
     return ax
@@ -90,8 +90,11 @@ def detection_histogram(
         raise ValueError("a histogram needs one score of each kind at least.")
     smallest, largest = (float(end([end(values) for values in kinds.values()])) for end in (np.min, np.max))
     ax.set(xlabel=f"{score} ({unit})", ylabel="fraction of inputs")
-    if largest - smallest < 1e-9:
-        ax.text(0.5, 0.5, f"{max(smallest, 0):.3g} everywhere", ha="center", transform=ax.transAxes)
+    if largest - smallest <= 1e-6 * max(abs(smallest), abs(largest)) or max(abs(smallest), abs(largest)) < 1e-7:
+        # Mutual information of one draw is 0 but for rounding.
+        ax.text(
+            0.5, 0.5, f"{0.0 if abs(smallest) < 1e-7 else smallest:.3g} everywhere", ha="center", transform=ax.transAxes
+        )
         return ax
     bins = np.linspace(min(smallest, 0.0), largest, 31).tolist()
     for name, label in (("inside", "known classes"), ("outside", "never seen")):

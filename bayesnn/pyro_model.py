@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -72,6 +73,10 @@ class PyroModel:
             give_local_parameters(moved._model)
         return moved
 
+    def constant_log_likelihood(self, y: Tensor) -> float:
+        """Not known of a user's own model."""
+        return -math.inf
+
     def trainable(self) -> list[nn.Module]:
         """Modules whose own parameters (no sample sites) are fitted along."""
         return [self._model] if isinstance(self._model, nn.Module) else []
@@ -131,7 +136,8 @@ class PyroModel:
     @torch.no_grad()
     def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
         """Members ``(S, N)`` at S draws of the latent sites, each ``(S, *shape)``."""
-        x = x.to(self._seen[0].dtype) if x.is_floating_point() else x
+        kinds = [value.dtype for value in weights.values() if value.is_floating_point()]
+        x = x.to(kinds[0]) if x.is_floating_point() and kinds else x
         quiet = settings.context(
             module_local_params=True, validate_distributions_pyro=False, validate_distributions_torch=False
         )

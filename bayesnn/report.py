@@ -19,7 +19,7 @@ from bayesnn.predictive import Predictive
 from bayesnn.tables import html_table
 from bayesnn.uncertainty import scores
 
-__all__ = ["write"]
+__all__ = ["prepare", "write"]
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -34,6 +34,21 @@ th:first-child, td:first-child {{ text-align: left; font-weight: 600; }}
 img {{ max-width: 100%; height: auto; }} p, li {{ max-width: 46rem; }} footer {{ color: #666; font-size: .85rem; }}
 </style></head><body>{body}</body></html>
 """
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, and see that both files can be written.
+
+    Raises:
+        OSError: If not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("report.html", "results.json"):
+        path = folder / name
+        new = not path.exists()
+        path.open("a").close()
+        if new:
+            path.unlink()
 
 
 def write(run: Run, folder: Path) -> None:
@@ -51,7 +66,7 @@ def write(run: Run, folder: Path) -> None:
 def _page(run: Run) -> str:
     split, settings = run.split, run.settings
     title = f"Which methods know what they don't know? {split.name}"
-    seeds = f"seeds {', '.join(map(str, settings.seeds))}; figures are mean ± standard deviation over them"
+    seeds = f"Seeds {', '.join(map(str, settings.seeds))}; figures are mean ± standard deviation over them"
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>Trained on {len(split.x_train)} pictures of {len(split.classes)} classes "
@@ -120,4 +135,5 @@ def _picture(figure: Figure, description: str) -> str:
 def _network(settings: Settings) -> str:
     if not settings.hidden:
         return "linear"
-    return f"hidden layers of {' and '.join(map(str, settings.hidden))} units, {settings.activation}"
+    layers = "one hidden layer" if len(settings.hidden) == 1 else "hidden layers"
+    return f"{layers} of {' and '.join(map(str, settings.hidden))} units, {settings.activation}"

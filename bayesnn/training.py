@@ -20,7 +20,7 @@ Loss = Callable[[int, Sequence[Tensor]], dict[str, Tensor]]
 Callback = Callable[[int, dict[str, float]], object]
 """Called after each epoch with its number and the mean of each term."""
 
-_FINAL_RATE = 0.01
+_FINAL_RATE = 0.001
 """The step size falls to this fraction of its start, along half a cosine."""
 
 
@@ -83,7 +83,7 @@ def optimise(
 ) -> History:
     """Minimise a loss by Adam, in place.
 
-    The step size falls along half a cosine to a hundredth of its start. On Ctrl-C the state reached is kept. If the
+    The step size falls along half a cosine to a thousandth of its start. On Ctrl-C the state reached is kept. If the
     loss stops being finite, the last finite state comes back and a warning says what to lower.
 
     Args:

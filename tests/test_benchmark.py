@@ -14,6 +14,8 @@ from bayesnn.benchmark import Settings, run
 from bayesnn.datasets import digits
 from bayesnn.evaluation import figures
 
+pytestmark = pytest.mark.filterwarnings("ignore:the ELBO, .* is below")  # fits of a few epochs
+
 TINY = Settings(hidden=(5,), num_epochs=2, num_samples=5, seeds=(0, 1))
 SECONDS = {"fit_seconds", "predict_seconds"}
 

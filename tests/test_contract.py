@@ -6,6 +6,8 @@ from cases import METHODS, TASKS
 
 from bayesnn import Predictive, decompose, evaluate
 
+pytestmark = pytest.mark.filterwarnings("ignore:the ELBO, .* is below")  # fits of a few epochs
+
 ALL = pytest.mark.parametrize(
     ("method", "task"),
     [pytest.param(m, t, id=f"{m.name}-{t.name}") for m in METHODS for t in TASKS],

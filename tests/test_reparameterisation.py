@@ -123,7 +123,7 @@ def test_only_the_named_sites_change():
     x = torch.randn(5, 3).double()
     with PerDatumNoise(values, {}):
         assert_close(layer(x), F.linear(x, *values.values()))
-    with PerDatumNoise(values, moments, ["weight"]):
+    with PerDatumNoise(values, {"weight": Noise(*moments["weight"])}):
         assert not torch.allclose(layer(x), F.linear(x, *values.values()))
     assert_close(layer(x), F.linear(x, *values.values()))
 

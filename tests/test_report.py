@@ -14,6 +14,8 @@ from bayesnn import benchmark, report
 from bayesnn.benchmark import Settings
 from bayesnn.tables import figure_text
 
+pytestmark = pytest.mark.filterwarnings("ignore:the ELBO, .* is below")  # fits of a few epochs
+
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 

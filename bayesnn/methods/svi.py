@@ -34,9 +34,10 @@ _ROWS_AT_ONCE = 4096
 _COLLAPSED = 1.0
 """A posterior within this many nats of its prior, over all sites, has learnt nothing."""
 
-_STILL_RISING = 0.02
-"""The ELBO has converged when its mean over the last tenth of the epochs is within this many nats per datum of the
-tenth before."""
+_STILL_RISING = 0.05
+"""Nats per datum by which the ELBO may rise from the seventh to the ninth tenth of the epochs in a fit that is done.
+
+The last tenth says little: there the step size is nearly nothing, and every fit looks done."""
 
 Start = Literal["network", "map"] | Mapping[str, Tensor]
 
@@ -110,12 +111,12 @@ def fit_svi(
 
     Example:
         >>> from bayesnn import BayesianNeuralNetwork, likelihoods, networks
-        >>> x = torch.randn(20, 2)
-        >>> y = x.sum(1)
+        >>> x = torch.randn(50, 2)
+        >>> y = x.sum(1) + 0.3 * torch.randn(50)
         >>> model = BayesianNeuralNetwork(networks.mlp(2, 1), likelihood=likelihoods.gaussian)
-        >>> posterior = fit_svi(model, x, y, num_samples=10, num_epochs=10, progress=False)
+        >>> posterior = fit_svi(model, x, y, num_samples=10, num_epochs=1000, progress=False)
         >>> posterior(x).mean.shape
-        torch.Size([20])
+        torch.Size([50])
     """
     _check_settings(num_samples, warmup, num_particles, temperature, start)
     known: BayesianNeuralNetwork | PyroModel
@@ -161,7 +162,7 @@ def fit_svi(
         summary = _final_figures(known, fitted, inputs, targets) if elbo is None else {}
     if temperature != 1:
         summary["temperature"] = temperature
-    _warn_of_a_bad_fit(history, summary, len(inputs), warmup)
+    _warn_of_a_bad_fit(history, summary, len(inputs), known.constant_log_likelihood(targets), warmup)
     if isinstance(fitted, AutoNormal):
         known = known.with_fitted_priors({n: (m.detach(), s.detach()) for n, (m, s) in fitted.real_moments().items()})
 
@@ -223,29 +224,40 @@ def _final_figures(model: BayesianNeuralNetwork | PyroModel, guide: Callable, x:
     return {"elbo_per_datum": (sum(fits) - sum(divergences)) * per_datum, "kl_per_datum": sum(divergences) * per_datum}
 
 
-def _warn_of_a_bad_fit(history: History, summary: Mapping[str, float], num_data: int, warmup: float) -> None:
-    if "kl_per_datum" in summary and summary["kl_per_datum"] * num_data < _COLLAPSED:
+def _warn_of_a_bad_fit(
+    history: History, summary: Mapping[str, float], num_data: int, constant: float, warmup: float
+) -> None:
+    if history.interrupted:
+        return
+    advice = f'raise num_epochs or warmup (now {warmup:g}), write start="map", or use a smaller network'
+    if summary and summary["kl_per_datum"] * num_data < _COLLAPSED:
         warnings.warn(
             "the posterior has collapsed to the prior: it is within 1 nat of it, and predictions ignore the inputs. "
-            f"Either x says nothing about y, or the fit failed: raise warmup (now {warmup:g}) or num_epochs, write "
-            'start="map", or use a smaller network.',
+            f"Either x says nothing about y, or the fit failed: {advice}.",
+            stacklevel=3,
+        )
+    elif summary and summary["elbo_per_datum"] < constant:
+        warnings.warn(
+            f"the ELBO, {summary['elbo_per_datum']:.3g} nats per datum, is below {constant:.3g}, what the best "
+            "prediction that ignores the inputs reaches, as when a posterior collapses to its prior. Either x says "
+            f"little about y for the size of the network, or the fit failed: {advice}.",
             stacklevel=3,
         )
     rise = _rise(history)
-    if rise > _STILL_RISING and not history.interrupted:
+    if rise > _STILL_RISING:
         warnings.warn(
-            f"the ELBO was still rising at the end, by {rise:.2g} nats per datum over the last tenth of the "
+            f"the ELBO was still rising, by {rise:.2g} nats per datum within the last third of the "
             f"{len(history.epochs)} epochs: raise num_epochs.",
             stacklevel=3,
         )
 
 
 def _rise(history: History) -> float:
-    """Rise of the ELBO per datum from the last tenth but one to the last, less two standard errors of noise."""
+    """Rise of the ELBO per datum from the seventh to the ninth tenth of the epochs, less two standard errors."""
     tenth = len(history.epochs) // 10
     if tenth < 2 or "kl" not in history.epochs[0]:
         return 0.0
     elbo = -torch.tensor(history["misfit"]) - torch.tensor(history["kl"])
-    before, last = elbo[-2 * tenth : -tenth], elbo[-tenth:]
-    noise = ((before.var() + last.var()) / tenth).sqrt()
-    return float(last.mean() - before.mean() - 2 * noise)
+    before, after = elbo[-4 * tenth : -3 * tenth], elbo[-2 * tenth : -tenth]
+    noise = ((before.var() + after.var()) / tenth).sqrt()
+    return float(after.mean() - before.mean() - 2 * noise)
