@@ -68,7 +68,7 @@ def regression_bands(
     if data is not None:
         ax.plot(*(torch.as_tensor(d).detach().flatten().cpu() for d in data), ".", color="black", ms=3, label="data")
     ax.set(xlabel="x", ylabel="y")
-    ax.legend(frameon=False)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)  # off the bands
     return ax
 
 

@@ -56,11 +56,11 @@ def test_impossible_batch_sizes_are_refused(size):
 # The loop
 
 
-def test_steps_follow_half_a_cosine_to_a_hundredth():
+def test_steps_follow_half_a_cosine_to_a_thousandth():
     # Under a constant gradient each step of Adam is the learning rate of that step.
     weight, num_steps = leaf(), 12
     fit(slope(weight), weight, batch_size=3, num_epochs=4)
-    rates = [0.01 + 0.99 * (1 + math.cos(math.pi * t / num_steps)) / 2 for t in range(num_steps)]
+    rates = [0.001 + 0.999 * (1 + math.cos(math.pi * t / num_steps)) / 2 for t in range(num_steps)]
     assert weight.item() == pytest.approx(-0.1 * sum(rates), rel=1e-6)
 
 
@@ -135,7 +135,7 @@ def test_stopping_within_an_epoch_keeps_its_steps():
     with pytest.warns(UserWarning, match="stopped by hand after 1 of 4 epochs"):
         history = fit(loss, weight, batch_size=3)
     assert len(history.epochs) == 1
-    rates = [0.01 + 0.99 * (1 + math.cos(math.pi * t / 12)) / 2 for t in range(4)]
+    rates = [0.001 + 0.999 * (1 + math.cos(math.pi * t / 12)) / 2 for t in range(4)]
     assert weight.item() == pytest.approx(-0.1 * sum(rates), rel=1e-6)
 
 

@@ -34,10 +34,11 @@ _ROWS_AT_ONCE = 4096
 _COLLAPSED = 1.0
 """A posterior within this many nats of its prior, over all sites, has learnt nothing."""
 
-_STILL_RISING = 0.05
+_STILL_RISING = 0.2
 """Nats per datum by which the ELBO may rise from the seventh to the ninth tenth of the epochs in a fit that is done.
 
-The last tenth says little: there the step size is nearly nothing, and every fit looks done."""
+The last tenth says little: there the step size is nearly nothing, and every fit looks done. Good fits of default length
+rise by 0.02 to 0.15 there, as the falling step size lets the noise out of them."""
 
 Start = Literal["network", "map"] | Mapping[str, Tensor]
 
@@ -111,12 +112,12 @@ def fit_svi(
 
     Example:
         >>> from bayesnn import BayesianNeuralNetwork, likelihoods, networks
-        >>> x = torch.randn(50, 2)
-        >>> y = x.sum(1) + 0.3 * torch.randn(50)
+        >>> x = torch.randn(2000, 2)
+        >>> y = x.sum(1) + 0.3 * torch.randn(2000)
         >>> model = BayesianNeuralNetwork(networks.mlp(2, 1), likelihood=likelihoods.gaussian)
-        >>> posterior = fit_svi(model, x, y, num_samples=10, num_epochs=1000, progress=False)
+        >>> posterior = fit_svi(model, x, y, num_samples=10, num_epochs=15, progress=False)
         >>> posterior(x).mean.shape
-        torch.Size([50])
+        torch.Size([2000])
     """
     _check_settings(num_samples, warmup, num_particles, temperature, start)
     known: BayesianNeuralNetwork | PyroModel

@@ -19,7 +19,8 @@ from bayesnn.likelihoods import Gaussian
 
 pytestmark = pytest.mark.filterwarnings("ignore:the ELBO")  # fits of a few epochs
 
-NUM_DATA, NOISE, PRIOR = 64, 0.5, 0.8
+# A prior that weighs a third of the data: a fault in it must show.
+NUM_DATA, NOISE, PRIOR = 64, 0.5, 0.1
 
 
 def orthogonal_design(dtype=torch.float64):
