@@ -1,0 +1,61 @@
+"""The README's examples run as printed, without a warning."""
+
+import re
+from pathlib import Path
+
+import pyro
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_first_example_has_twenty_lines_at_most():
+    assert len([line for line in EXAMPLES[0].splitlines() if line.strip()]) <= 20
+
+
+@pytest.mark.slow
+def test_regression_in_raw_units_with_its_bands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    world = {}
+    exec(EXAMPLES[0], world)
+    assert (tmp_path / "bands.png").stat().st_size > 10_000
+    scores = world["evaluate"](world["posterior"](world["x"]), world["y"])
+    # The noise has a standard deviation of 30 + x / 5, 50 on the left and 200 on the right; 400 targets in the 90 %
+    # interval have a standard error of 0.015.
+    assert 120 < scores["rmse"] < 190
+    assert abs(scores["coverage_90"] - 0.9) < 5 * 0.015
+
+
+@pytest.mark.slow
+def test_a_hierarchical_pyro_model():
+    world = {}
+    exec(EXAMPLES[1], world)
+    assert world["posterior"](world["x"]).batch_shape == (200,)
+    pyro.clear_param_store()
+
+
+@pytest.mark.slow
+def test_the_model_in_a_hand_written_loop():
+    import torch
+
+    from bayesnn import BayesianNeuralNetwork, likelihoods, networks
+    from bayesnn.elbo import MeanFieldELBO
+    from bayesnn.guides import AutoNormal
+
+    x = torch.randn(60, 2)
+    world = {
+        "BayesianNeuralNetwork": BayesianNeuralNetwork,
+        "likelihoods": likelihoods,
+        "MeanFieldELBO": MeanFieldELBO,
+        "AutoNormal": AutoNormal,
+        "pyro": pyro,
+        "torch": torch,
+        "network": networks.mlp(2, 1),
+        "x": x,
+        "y": x.sum(1) + 0.3 * torch.randn(60),
+    }
+    with pyro.settings.context(module_local_params=True):
+        exec(EXAMPLES[2], world)
+        start = MeanFieldELBO()(world["model"], AutoNormal(world["model"], x, world["y"]))(x, world["y"])
+        assert world["elbo"](x, world["y"]) < start
