@@ -31,7 +31,7 @@ h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; }}
 th, td {{ padding: .35rem .7rem; text-align: right; border-bottom: 1px solid #ddd;
   font-variant-numeric: tabular-nums; }}
 th:first-child, td:first-child {{ text-align: left; font-weight: 600; }}
-img {{ max-width: 100%; height: auto; }} p, li {{ max-width: 46rem; }} footer {{ color: #666; font-size: .85rem; }}
+img {{ max-width: 100%; height: auto; }} p, li {{ max-width: 46rem; }} p.picture {{ max-width: none; }} footer {{ color: #666; font-size: .85rem; }}
 </style></head><body>{body}</body></html>
 """
 
@@ -129,7 +129,7 @@ def _picture(figure: Figure, description: str) -> str:
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=110)
     data = base64.b64encode(png.getvalue()).decode()
-    return f'<p><img alt="{html.escape(description)}" src="data:image/png;base64,{data}"></p>'
+    return f'<p class="picture"><img alt="{html.escape(description)}" src="data:image/png;base64,{data}"></p>'
 
 
 def _network(settings: Settings) -> str:
