@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tiny networks are faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all check format install constraints clean
+.PHONY: help demo test test-slow test-all check format install constraints clean
 
 help:
 	@echo "make demo      set up, then run the main job on real data (bayesnn compare digits)"
@@ -31,8 +31,10 @@ check: install
 test: check
 	$(BIN)/pytest -n 2 -m "not slow"
 
-test-all: check
-	$(BIN)/pytest -n 2
+test-slow: install
+	$(BIN)/pytest -n 2 -m slow
+
+test-all: test test-slow
 
 format: install
 	$(BIN)/ruff format .

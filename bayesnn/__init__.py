@@ -1,17 +1,20 @@
 """Bayesian neural networks in Pyro that fit well by default, and say when they did not."""
 
-from bayesnn import likelihoods, networks, priors
+from bayesnn import datasets, likelihoods, networks, priors
 from bayesnn.evaluation import compare, evaluate, misclassification, out_of_distribution
 from bayesnn.methods.map import fit_map
 from bayesnn.methods.svi import fit_svi
 from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
 from bayesnn.uncertainty import decompose
 
 __all__ = [
     "BayesianNeuralNetwork",
     "Predictive",
+    "WeightPosterior",
     "compare",
+    "datasets",
     "decompose",
     "evaluate",
     "fit_map",

@@ -22,6 +22,7 @@ from bayesnn.methods.svi import fit_svi
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
+from bayesnn.seeding import seeded
 
 __all__ = ["DATA", "METHODS", "PRIOR_SCALE", "Run", "Settings", "checked", "run"]
 
@@ -188,8 +189,7 @@ def _fit(
 
 
 def _model(split: Split, settings: Settings, seed: int) -> BayesianNeuralNetwork:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         shape = tuple(split.x_train.shape[1:])
         network = networks.mlp(shape, len(split.classes), hidden=settings.hidden, activation=settings.activation)
     return BayesianNeuralNetwork(network, prior=priors.fan_in_normal(PRIOR_SCALE), likelihood=likelihoods.categorical)

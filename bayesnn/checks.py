@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,7 +11,17 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import UninitializedParameter
 
-__all__ = ["check_columns", "check_integers", "check_names", "check_network", "check_prior", "num_outputs"]
+from bayesnn.seeding import seeded
+
+__all__ = [
+    "check_columns",
+    "check_integers",
+    "check_names",
+    "check_network",
+    "check_precision",
+    "check_prior",
+    "num_outputs",
+]
 
 
 def check_network(network: nn.Module) -> None:
@@ -35,8 +46,9 @@ def check_network(network: nn.Module) -> None:
 def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
     """Number of outputs K, found by running the network on a few inputs; every answer must be the same."""
     try:
-        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        with seeded(None, x.device):
             first, *others = (run(x) for _ in range(5))
+            part = run(x[: max(1, len(x) // 2)])
     except (RuntimeError, IndexError) as error:
         raise ValueError(
             f"the network must take inputs of shape (N, {', '.join(map(str, x.shape[1:]))}); it said: {error}"
@@ -51,6 +63,11 @@ def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
             "the network must give the same outputs twice in eval mode; it did not. Functional dropout? Use an "
             "nn.Dropout layer, or F.dropout(x, training=self.training)."
         )
+    if not torch.allclose(first[: len(part)], part, rtol=1e-3, atol=1e-4) and bool(first.isfinite().all()):
+        raise ValueError(
+            "the network's outputs for an input must not depend on the other inputs of the batch; they do. Functional "
+            "batch normalisation? Use nn.LayerNorm or nn.GroupNorm."
+        )
     return first.shape[1]
 
 
@@ -61,6 +78,21 @@ def check_names(names: Sequence[str], reserved: Sequence[str]) -> None:
         raise ValueError(
             f"a network's parameters must not be named like the model's own sites {', '.join(reserved)}; found "
             f"{', '.join(map(repr, taken))}. Rename them, or put the network in nn.Sequential(network)."
+        )
+
+
+def check_prior_function(prior: object) -> None:
+    """Refuse what is no function of a parameter's name and value, nor ``None``."""
+    takes_two = callable(prior) and not isinstance(prior, type | torch.distributions.Distribution)
+    if takes_two:
+        parameters = inspect.signature(prior).parameters.values()  # type: ignore[arg-type]
+        required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+        takes_two = len(required) <= 2 and (len(parameters) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters))
+        takes_two = takes_two and [p.name for p in parameters][:1] not in (["scale"], ["pattern"])  # forgotten brackets
+    if prior is not None and not takes_two:
+        raise TypeError(
+            f"prior must be a function (name, value) -> distribution; got {prior!r}. Write priors.normal(1.0), say, or "
+            "lambda name, value: dist.Normal(torch.zeros_like(value), 1.0)."
         )
 
 
@@ -76,6 +108,18 @@ def check_prior(name: str, value: Tensor, prior: Distribution) -> None:
         raise ValueError(
             f"the prior of {name!r} must have the parameter's shape {tuple(value.shape)}; got {shape}. Build it "
             "from the value: lambda name, value: dist.Normal(torch.zeros_like(value), 1.0)."
+        )
+
+
+def check_precision(y: Tensor, dtype: torch.dtype) -> None:
+    """Refuse real targets that the network's type cannot tell apart."""
+    if not y.is_floating_point() or len(y) < 2:
+        return
+    spread, center = torch.std_mean(y.double(), dim=0)
+    if bool((center.abs() * torch.finfo(dtype).eps > 0.01 * spread)[spread > 0].any()):
+        raise ValueError(
+            f"targets around {float(center.abs().max()):.3g} with a spread of {float(spread.min()):.3g} lose their "
+            f"digits in {dtype}. Subtract a constant from y, or make the network double: network.double()."
         )
 
 
@@ -96,5 +140,8 @@ def check_integers(y: Tensor, low: int, high: int, what: str, why: str) -> Tenso
         raise ValueError(f"{what} must be integers; got {y.dtype} with fractions. For real targets use a Gaussian.")
     smallest, largest = int(y.min()), int(y.max())
     if smallest < low or largest > high:
-        raise ValueError(f"{what} must lie in [{low}, {high}], for {why}; got values from {smallest} to {largest}.")
+        raise ValueError(
+            f"{what} must lie in [{low}, {high}], for {why}; got values from {smallest} to "
+            f"{largest}." + (" Do they count from 1? Pass y - 1." if (smallest, largest) == (low + 1, high + 1) else "")
+        )
     return y

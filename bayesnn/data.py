@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bayesnn.seeding import seeded
+
 __all__ = ["as_inputs", "as_targets", "as_training_data", "on_device"]
 
 
@@ -77,8 +79,7 @@ def on_device(device: torch.device | str | None, fallback: torch.device) -> torc
 def _read(source: Dataset | DataLoader) -> tuple[Tensor, Tensor]:
     inputs, targets = [], []
     # A loader draws a seed, and a shuffling one an order: neither from the caller's random state.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         for item in source if isinstance(source, DataLoader) else DataLoader(source, batch_size=1024):
             if not isinstance(item, list | tuple) or len(item) != 2:
                 raise TypeError("a Dataset or DataLoader must give pairs (x, y); this one gave something else.")

@@ -135,6 +135,8 @@ def _rotated_divergence(guide: TransformedDistribution, prior: Distribution, val
     if not isinstance(base, Normal):
         return (guide.log_prob(value) - prior.log_prob(value)).sum()
     mean, variance = along.mean @ rotation.T, along.variance @ rotation.square().T
+    if isinstance(base, FittedNormal):
+        base = base.fitted(mean.detach(), variance.sqrt().detach())
     cross = (base.scale.log() + (variance + (mean - base.loc).square()) / (2 * base.variance) - 0.5).sum()
     return cross - along.stddev.log().sum()
 

@@ -14,7 +14,7 @@ from bayesnn.data import as_targets
 from bayesnn.metrics.calibration import coverage, ece
 from bayesnn.metrics.detection import auroc
 from bayesnn.metrics.scoring import accuracy, brier, nll, rmse
-from bayesnn.predictive import Predictive
+from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.tables import text_table
 from bayesnn.uncertainty import scores
 
@@ -41,6 +41,7 @@ def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
         >>> evaluate(Predictive(sure), torch.tensor([0]))["accuracy"]
         1.0
     """
+    expect_predictive(predictive)
     truth = _truth(predictive, y)
     if predictive.has_enumerate_support:
         found = {"nll": nll, "accuracy": accuracy, "brier": brier, "ece": ece}
@@ -68,7 +69,10 @@ class Detection:
     def __repr__(self) -> str:
         lines = [f"{self.task}: {self.num_positive} to find among {self.num_positive + self.num_negative}"]
         width = max(map(len, self.auroc))
-        return "\n".join([*lines, *(f"  {name:{width}}  AUROC {area:.3f}" for name, area in self.auroc.items())])
+        lines += [f"  {name:{width}}  AUROC {area:.3f}" for name, area in self.auroc.items()]
+        if self.best < 0.5:
+            lines.append("  below 0.5: what is looked for looks more certain than the rest")
+        return "\n".join(lines)
 
     @property
     def best(self) -> float:
@@ -87,6 +91,7 @@ def misclassification(predictive: Predictive, y: Any) -> Detection:
         Hendrycks and Gimpel (2017), A Baseline for Detecting Misclassified and Out-of-Distribution Examples,
         arXiv:1610.02136.
     """
+    expect_predictive(predictive)
     if not predictive.has_enumerate_support:
         raise NotImplementedError("misclassification needs classes; this predictive is over real targets.")
     truth = _truth(predictive, y)
@@ -102,6 +107,8 @@ def out_of_distribution(inside: Predictive, outside: Predictive) -> Detection:
         inside: Predictions for inputs like the training data.
         outside: Predictions of the same posterior for inputs from elsewhere.
     """
+    expect_predictive(inside)
+    expect_predictive(outside)
     if _kind(inside) != _kind(outside):
         raise ValueError(f"inside and outside must be of one posterior; got {inside!r} and {outside!r}.")
     here, there = scores(inside), scores(outside)
@@ -144,6 +151,8 @@ def compare(
         For each method the scores of `evaluate`, ``misclassification_auroc`` (classes; by the largest probability),
         ``ood_auroc_<score>`` for each score, what its fit tells (``elbo_per_datum``), and seconds to fit and predict.
     """
+    if not isinstance(posteriors, Mapping) or not all(callable(posterior) for posterior in posteriors.values()):
+        raise TypeError('compare needs fitted methods by name: compare({"svi": posterior}, x_test, y_test).')
     rows = []
     for name, posterior in posteriors.items():
         started = time.perf_counter()

@@ -15,6 +15,7 @@ from torch import Tensor
 from bayesnn.data import as_training_data, on_device
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.pyro_model import PyroModel
+from bayesnn.seeding import seeded
 
 __all__ = ["epochs_for", "isolated", "prepared", "prepared_pyro_model"]
 
@@ -49,7 +50,7 @@ def prepared_pyro_model(
     inputs, targets = as_training_data(x, y)
     target_device = on_device(device, known.device)
     known = known.to(target_device)
-    inputs, targets = ((t.to(known.dtype) if t.is_floating_point() else t).to(target_device) for t in (inputs, targets))
+    inputs, targets = (known.typed(t, given).to(target_device) for t, given in ((inputs, x), (targets, y)))
     with isolated(0, target_device, validate=True):
         known = known.for_data(inputs, targets, batch_size or len(inputs))
     return known, inputs, targets
@@ -63,10 +64,8 @@ def isolated(seed: int, device: torch.device, *, validate: bool = False) -> Iter
     """
     if not isinstance(seed, int):
         raise TypeError(f"seed must be a whole number; got {seed!r}.")
-    devices = [device] if device.type == "cuda" else []
     checks = {} if validate else {"validate_distributions_pyro": False, "validate_distributions_torch": False}
-    with torch.random.fork_rng(devices=devices), pyro.settings.context(module_local_params=True, **checks):
-        torch.manual_seed(seed)
+    with seeded(seed, device), pyro.settings.context(module_local_params=True, **checks):
         yield
 
 

@@ -22,6 +22,7 @@ from torch.distributions.transforms import ExpTransform, IndependentTransform, T
 from bayesnn.axes import Rotation
 from bayesnn.priors import center
 from bayesnn.reparameterisation import Noise
+from bayesnn.seeding import seeded
 
 __all__ = ["AutoNormal", "built", "give_local_parameters", "guide_draws"]
 
@@ -85,7 +86,7 @@ class AutoNormal(PyroAutoNormal):
         for name, matrix in (axes or {}).items():
             self.register_buffer(self._buffer_of_axes[name], matrix)
         if args or kwargs:
-            with torch.random.fork_rng(devices=[]), pyro.settings.context(module_local_params=True):
+            with seeded(None), pyro.settings.context(module_local_params=True):
                 self._setup_prototype(*args, **kwargs)
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
@@ -234,9 +235,7 @@ def guide_draws(guide: Callable, args: Sequence[Tensor], num_samples: int, seed:
     """Draws of every latent site from any guide ``(S, *shape)``; the global random state is left alone."""
     if isinstance(guide, AutoNormal):
         return guide.draws(num_samples, seed)
-    devices = [args[0].device] if args[0].is_cuda else []
-    with torch.random.fork_rng(devices=devices), pyro.settings.context(module_local_params=True):
-        torch.manual_seed(seed)
+    with seeded(seed, args[0].device), pyro.settings.context(module_local_params=True):
         traces = [poutine.trace(guide).get_trace(*args) for _ in range(num_samples)]
     names = [
         name

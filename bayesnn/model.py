@@ -16,9 +16,10 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin as Dist
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from bayesnn.checks import check_names, check_network, check_prior, num_outputs
+from bayesnn.checks import check_names, check_network, check_precision, check_prior, check_prior_function, num_outputs
 from bayesnn.likelihoods import Affine, Likelihood
-from bayesnn.priors import FittedNormal, Prior, describe, fan_in_normal, for_network
+from bayesnn.priors import FittedNormal, Prior, fan_in_normal, for_network, listing
+from bayesnn.scaling import input_scaling
 
 __all__ = ["BayesianNeuralNetwork"]
 
@@ -70,6 +71,8 @@ class BayesianNeuralNetwork(nn.Module):
     ) -> None:
         super().__init__()
         check_network(network)
+        if isinstance(prior, Likelihood):
+            raise TypeError("the second argument is the prior; write likelihood=... for the likelihood.")
         if not isinstance(likelihood, Likelihood):
             raise TypeError(
                 f"likelihood must say what the outputs mean; got {likelihood!r}. Write "
@@ -77,16 +80,18 @@ class BayesianNeuralNetwork(nn.Module):
             )
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.likelihood = likelihood
+        check_prior_function(prior)
         self.prior = for_network(prior if prior is not None else fan_in_normal(), self.network)
         self.standardise = standardise
         self.num_data: int | None = None
+        self._input_shape: tuple[int, ...] = ()
         zero = next(self.network.parameters()).new_zeros(())
         for name in ("x_loc", "x_scale", "y_loc", "y_scale"):
             self.register_buffer(name, zero + float(name.endswith("scale")))
         self._num_outputs = 1
         self._prior_scales: dict[str, Tensor] = {}
         self._priors: dict[str, Distribution] | None = None
-        check_names([name for name, _ in self.network.named_parameters()], [OBSERVED, "data", *self.latents()])
+        check_names(list(self.start()), [OBSERVED, "data", *self.latents()])
         for name, value in self.network.named_parameters():
             check_prior(name, value, self.priors()[name])
 
@@ -96,20 +101,17 @@ class BayesianNeuralNetwork(nn.Module):
     y_scale: Tensor
 
     def __repr__(self) -> str:
-        sites = {name: (value.shape, self.priors()[name]) for name, value in self.network.named_parameters()}
-        sites |= {name: (prior.event_shape, prior) for name, prior in self.latents().items()}
-        width = max(map(len, sites))
-        lines = [f"  {name:{width}}  {tuple(shape)!s:14} {describe(prior)}" for name, (shape, prior) in sites.items()]
+        priors = {name: prior.to_event() for name, prior in self.priors().items()} | self.latents()
         size = "" if self.num_data is None else f", {self.num_data} data"
         total = sum(value.numel() for value in self.network.parameters())
-        return "\n".join([f"BayesianNeuralNetwork({self.likelihood.name}, {total} weights{size})", *lines])
+        return f"BayesianNeuralNetwork({self.likelihood.name}, {total} weights{size})\n{listing(priors)}"
 
     # What the model is
 
     @property
     def parameter_names(self) -> list[str]:
         """Names of the network's parameters, each a sample site."""
-        return [name for name, _ in self.network.named_parameters()]
+        return list(self.priors())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -141,6 +143,11 @@ class BayesianNeuralNetwork(nn.Module):
     def name(self) -> str:
         """What the model is, in a word or two."""
         return f"{self.likelihood.name} network"
+
+    @property
+    def input_words(self) -> str:
+        """The shape of the training inputs, in words."""
+        return f"(N, {', '.join(map(str, self._input_shape))})"
 
     # The Pyro model
 
@@ -190,7 +197,7 @@ class BayesianNeuralNetwork(nn.Module):
         return self.likelihood(outputs, weights, self._target())
 
     def run(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> None:
-        """Run the network at one draw of the weights."""
+        """Run the network at one draw."""
         self.outputs(weights, x)
 
     def likelihood_factor(self, batch: int) -> float:
@@ -211,12 +218,8 @@ class BayesianNeuralNetwork(nn.Module):
 
     def log_prior(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Log-prior density of one draw of weights and latents, a scalar in nats."""
-        total = torch.zeros((), dtype=self.dtype, device=self.device)
-        for name, prior in self.priors().items():
-            total = total + prior.log_prob(weights[name]).sum()
-        for name, prior in self.latents().items():
-            total = total + prior.log_prob(weights[name])
-        return total
+        priors = self.priors() | self.latents()
+        return torch.stack([prior.log_prob(weights[name]).sum() for name, prior in priors.items()]).sum()
 
     def targets(self, y: Tensor) -> Tensor:
         """Targets in the type and shape of the likelihood: ``(N, 1)`` becomes ``(N,)`` where it wants one number."""
@@ -227,7 +230,10 @@ class BayesianNeuralNetwork(nn.Module):
 
     def standardised(self, x: Tensor) -> Tensor:
         """Inputs as the network sees them; indices into an embedding stay as they are."""
-        return x if self._are_indices(x) else (x.to(self.dtype) - self.x_loc) / self.x_scale
+        if self._are_indices(x):
+            return x
+        # In the data's own precision: a time stamp less its mean has few digits left in single precision.
+        return ((x - self.x_loc) / self.x_scale).to(self.dtype)
 
     # Knowing a data set
 
@@ -246,11 +252,13 @@ class BayesianNeuralNetwork(nn.Module):
             ValueError: If the network or the likelihood cannot take these data.
         """
         model = copy.deepcopy(self)
-        model.num_data = len(x)
+        model.num_data, model._input_shape = len(x), tuple(x.shape[1:])
         if self.standardise and not self._are_indices(x):
-            model.x_loc, model.x_scale = _input_scaling(x.to(self.dtype))
+            model.x_loc, model.x_scale = input_scaling(x.double())
         k = num_outputs(lambda few: model.outputs(model.start(), few), x[:64])
-        y = self.likelihood.checked(y, k).to(self.dtype)
+        y = self.likelihood.checked(y, k)
+        check_precision(y, self.dtype)
+        y = y.to(self.dtype)
         unscaled = Affine(y.new_zeros(y.shape[1:]), y.new_ones(y.shape[1:]))
         model.y_loc, model.y_scale = self.likelihood.affine(y) if self.standardise else unscaled
         return model
@@ -290,11 +298,3 @@ class BayesianNeuralNetwork(nn.Module):
             return Affine(self.y_loc, self.y_scale)
         shape = self.likelihood.event_shape(self._num_outputs)
         return Affine(self.y_loc.expand(shape), self.y_scale.expand(shape))
-
-
-def _input_scaling(x: Tensor) -> tuple[Tensor, Tensor]:
-    if x.ndim > 2:
-        scale = x.square().mean().sqrt()
-        return torch.zeros_like(scale), torch.where(scale > 0, scale, torch.ones_like(scale))
-    scale, loc = torch.std_mean(x, dim=0, correction=0)
-    return loc, torch.where(scale > 0, scale, torch.ones_like(scale))

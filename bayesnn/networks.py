@@ -14,14 +14,14 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "t
 
 
 def mlp(
-    num_inputs: int | Sequence[int], num_outputs: int, *, hidden: Sequence[int] = (50,), activation: str = "relu"
+    num_inputs: int | Sequence[int], num_outputs: int, *, hidden: Sequence[int] | int = (50,), activation: str = "relu"
 ) -> nn.Sequential:
     """A multilayer perceptron; pictures are flattened.
 
     Args:
         num_inputs: Number of features, or the shape of one input, ``(8, 8)``.
         num_outputs: Number of outputs K.
-        hidden: Widths of the hidden layers; ``()`` makes a linear model.
+        hidden: Widths of the hidden layers, or of the only one; ``()`` makes a linear model.
         activation: ``"relu"``, ``"silu"``, ``"tanh"`` or ``"gelu"``.
 
     Returns:
@@ -34,7 +34,7 @@ def mlp(
         torch.Size([5, 1])
     """
     shape = list(num_inputs) if isinstance(num_inputs, Sequence) else [int(num_inputs)]
-    widths = [math.prod(shape), *hidden, num_outputs]
+    widths = [math.prod(shape), *([hidden] if isinstance(hidden, int) else hidden), num_outputs]
     if min(widths) < 1:
         raise ValueError(f"every layer needs one unit at least; got widths {widths}.")
     if activation not in _ACTIVATIONS:

@@ -126,6 +126,7 @@ def uncertain_pictures(
     Returns:
         A figure of its own.
     """
+    pictures = torch.as_tensor(pictures)
     if pictures.ndim not in (3, 4) or len(pictures) != len(predictive):
         raise ValueError(
             f"pictures must be those that were predicted, (N, H, W) or (N, C, H, W) with N = {len(predictive)}; got "

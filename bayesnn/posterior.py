@@ -32,6 +32,10 @@ class Model(Protocol):
     def name(self) -> str:
         """What the model is, in a word or two."""
 
+    @property
+    def input_words(self) -> str:
+        """The shape of the training inputs, in words."""
+
     def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
         """Members ``(S, N)`` at S draws."""
 
@@ -128,7 +132,7 @@ class WeightPosterior:
             members = [self.model.predict(self.weights, part) for part in inputs.split(_INPUTS_AT_ONCE)]
         except (RuntimeError, IndexError) as error:
             raise ValueError(
-                f"x must look like the training inputs, one row each; got {tuple(inputs.shape)}: {error}"
+                f"x must look like the training inputs, {self.model.input_words}; got {tuple(inputs.shape)}: {error}"
             ) from error
         return Predictive.concatenate([Predictive(part) for part in members])
 

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Independent, constraints
 
 from bayesnn import members as parts
 
-__all__ = ["Predictive"]
+__all__ = ["Predictive", "expect_predictive"]
 
 _BISECTIONS = 60
 
@@ -164,6 +164,8 @@ class Predictive(Distribution):
         Returns:
             ``(N,)`` or ``(N, D)``, or what that broadcasts to.
         """
+        if self.has_enumerate_support:
+            raise NotImplementedError("quantiles and intervals need real targets; for classes use .probs or .mode.")
         level = torch.as_tensor(value, dtype=self.mean.dtype, device=self.mean.device)
         if not bool(((level > 0) & (level < 1)).all()):
             raise ValueError("a quantile's level must lie between 0 and 1; for the 90 % quantile write 0.9.")
@@ -233,7 +235,7 @@ class Predictive(Distribution):
         return moment
 
     def checked(self, y: Tensor) -> Tensor:
-        """Targets for these inputs, on their device and in their type; ``(N, 1)`` for one target becomes ``(N,)``.
+        """Targets for these inputs, on their device and in their type; ``(N, 1)`` and ``(N,)`` are one for one target.
 
         Raises:
             ValueError: If there is not one target for each input, or a class is no whole number.
@@ -242,6 +244,8 @@ class Predictive(Distribution):
         wanted = self.batch_shape + self.event_shape
         if y.shape == (len(self), 1) and not self.event_shape:
             y = y[:, 0]
+        elif y.shape == (len(self),) and self.event_shape == (1,):
+            y = y[:, None]
         if y.ndim and y.shape[-len(wanted) :] != wanted:
             raise ValueError(
                 f"targets must have one row per input, shape {tuple(wanted)}; got {tuple(y.shape)}. "
@@ -263,6 +267,16 @@ class Predictive(Distribution):
         """Checked values with an axis for the draws in front of the inputs, behind any further leading axes."""
         value, num_axes = self.checked(value), 1 + len(self.event_shape)
         return value.unsqueeze(-num_axes - 1) if value.ndim > num_axes else value
+
+
+def expect_predictive(value: object) -> None:
+    """Refuse what is no predictive, and say where one comes from.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(value, Predictive):
+        raise TypeError(f"this needs a Predictive; got {type(value).__name__}. Call the posterior first: posterior(x).")
 
 
 def _log_mean_exp(log_values: Tensor, axis: int = 0) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Literal
@@ -26,6 +26,7 @@ __all__ = [
     "fan_in_normal",
     "for_network",
     "laplace",
+    "listing",
     "normal",
     "only",
     "student_t",
@@ -222,6 +223,13 @@ def describe(prior: Distribution) -> str:
     if not math.isfinite(high):
         return family
     return f"{family}(sd {low:.3g})" if low == high else f"{family}(sd {low:.3g} to {high:.3g})"
+
+
+def listing(priors: Mapping[str, Distribution]) -> str:
+    """A line for each site: its name, its shape and its prior."""
+    width = max(map(len, priors))
+    shapes = {name: str(tuple(prior.batch_shape + prior.event_shape)) for name, prior in priors.items()}
+    return "\n".join(f"  {name:{width}}  {shapes[name]:14} {describe(prior)}" for name, prior in priors.items())
 
 
 def _check_scale(scale: float) -> None:

@@ -17,8 +17,12 @@ from torch.func import vmap
 
 from bayesnn.guides import give_local_parameters
 from bayesnn.members import stack, unpack
+from bayesnn.seeding import seeded
 
 __all__ = ["PyroModel"]
+
+_DRAWS_AT_ONCE = 100
+"""Draws in one vectorised run of a model: it bounds memory."""
 
 
 class PyroModel:
@@ -54,10 +58,21 @@ class PyroModel:
         return getattr(self._model, "__name__", type(self._model).__name__)
 
     @property
+    def input_words(self) -> str:
+        """The shape of the training inputs, in words."""
+        return f"(N, {', '.join(map(str, self._seen[0].shape[1:]))})"
+
+    @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of its parameters, if it has any."""
         found = next(iter(self._tensors()), None)
         return found.dtype if found is not None else torch.get_default_dtype()
+
+    def typed(self, tensor: Tensor, given: Any) -> Tensor:
+        """Data in the type of the parameters; without any, a tensor as given, others in torch's default."""
+        if not tensor.is_floating_point() or (isinstance(given, Tensor) and not self._tensors()):
+            return tensor
+        return tensor.to(self.dtype)
 
     @property
     def device(self) -> torch.device:
@@ -99,11 +114,19 @@ class PyroModel:
         """
         size = min(batch_size, len(x))
         before = set(pyro.get_param_store().keys())
-        trace = poutine.trace(self._model).get_trace(x[:size], y[:size])
+        try:
+            trace = poutine.trace(self._model).get_trace(x[:size], y[:size])
+        except TypeError as error:
+            raise TypeError(
+                f"a Pyro model must be called as model(x, y=None); {self.name} said: {error}. A plain network? Wrap "
+                "it: BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)."
+            ) from error
         stray = set(pyro.get_param_store().keys()) - before
+        for name in stray:
+            del pyro.get_param_store()[name]
+        if not isinstance(self._model, nn.Module):
+            stray |= {name for name, site in trace.nodes.items() if site["type"] == "param"}
         if stray:
-            for name in stray:
-                del pyro.get_param_store()[name]
             raise NotImplementedError(
                 f"pyro.param({min(stray)!r}) keeps its value in Pyro's global store, where two models would share it. "
                 "Write the model as a PyroModule with a PyroParam."
@@ -125,8 +148,9 @@ class PyroModel:
         known = copy.copy(self)
         known.observed, known.num_data = observed[0], len(x)
         known._seen = x[:1], y[:1]
-        scale = float(trace.nodes[observed[0]]["scale"])
-        known.scales_itself = size == len(x) or abs(scale * size - len(x)) < 1e-6 * len(x)
+        part = max(1, min(size, len(x) // 2))  # a part tells a plate of the data's size from one of the batch's
+        scale = float(poutine.trace(self._model).get_trace(x[:part], y[:part]).nodes[observed[0]]["scale"])
+        known.scales_itself = abs(scale * part - len(x)) < 1e-6 * len(x)
         return known
 
     def likelihood_factor(self, batch: int) -> float:
@@ -142,7 +166,7 @@ class PyroModel:
             module_local_params=True, validate_distributions_pyro=False, validate_distributions_torch=False
         )
         # A model may draw numbers on the way; the caller's random state is left alone.
-        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []), quiet:
+        with seeded(None, x.device), quiet:
             try:
                 return self._vectorised(weights, x)
             except (RuntimeError, NotImplementedError, ValueError):
@@ -171,7 +195,7 @@ class PyroModel:
             packs.append(pack)
             return tensors
 
-        stacked = vmap(tensors_at, randomness="different")(dict(weights))
+        stacked = vmap(tensors_at, randomness="different", chunk_size=_DRAWS_AT_ONCE)(dict(weights))
         return packs[0](stacked)
 
     def _tensors(self) -> list[Tensor]:

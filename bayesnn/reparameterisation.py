@@ -81,6 +81,8 @@ class PerDatumNoise(TorchFunctionMode):
                 noise = self._site_of.get(id(bias)) if bias is not None else None
                 if func is F.linear and x.ndim == 2:
                     return _local(x, site, bias, noise)
+                if site.noise.axes is not None:  # flipped signs would not keep the correlations of its columns
+                    return func(*args, **kwargs)
                 return _flipout(lambda a, w: func(a, w, None, *rest, **options), x, site, bias, noise, func is F.linear)
         return func(*args, **kwargs)
 
@@ -171,7 +173,7 @@ def _flipout(
     bias_site: _Site | None,
     features_last: bool,
 ) -> Tensor:
-    loc = site.noise.loc if site.noise.axes is None else site.noise.loc @ site.noise.axes.T
+    loc = site.noise.loc
     mean = layer(x, loc)
     axis = -1 if features_last else 1
     signs_in = _signs(x, axis)

@@ -31,7 +31,8 @@ h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; }}
 th, td {{ padding: .35rem .7rem; text-align: right; border-bottom: 1px solid #ddd;
   font-variant-numeric: tabular-nums; }}
 th:first-child, td:first-child {{ text-align: left; font-weight: 600; }}
-img {{ max-width: 100%; height: auto; }} p, li {{ max-width: 46rem; }} p.picture {{ max-width: none; }} footer {{ color: #666; font-size: .85rem; }}
+img {{ max-width: 100%; height: auto; }} p, li {{ max-width: 46rem; }} p.picture {{ max-width: none; }}
+footer {{ color: #666; font-size: .85rem; }}
 </style></head><body>{body}</body></html>
 """
 

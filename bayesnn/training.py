@@ -105,6 +105,8 @@ def optimise(
     References:
         Kingma and Ba (2015), Adam, arXiv:1412.6980; Loshchilov and Hutter (2017), SGDR, arXiv:1608.03983, equation 5.
     """
+    if not isinstance(num_epochs, int):
+        raise TypeError(f"num_epochs must be a whole number; got {num_epochs!r}.")
     if num_epochs < 1:
         raise ValueError(f"num_epochs must be 1 or more; got {num_epochs}.")
     if not (learning_rate > 0 and math.isfinite(learning_rate)):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesnn.predictive import Predictive
+from bayesnn.predictive import Predictive, expect_predictive
 
 __all__ = [
     "Uncertainty",
@@ -64,6 +64,7 @@ def decompose(predictive: Predictive) -> Uncertainty:
         >>> decompose(Predictive(two)).epistemic  # two draws that contradict each other: log 2
         tensor([0.6931])
     """
+    expect_predictive(predictive)
     return entropy_decomposition(predictive) if predictive.has_enumerate_support else variance_decomposition(predictive)
 
 

@@ -11,7 +11,7 @@ import bayesnn
 
 HOUSE = Path(bayesnn.__file__).parent
 FLOORS = [
-    {"members", "data", "tables", "training", "checks"},
+    {"members", "data", "tables", "training", "checks", "seeding", "scaling"},
     {"likelihoods", "priors", "predictive"},
     {"model", "uncertainty", "metrics", "reparameterisation"},
     {"axes"},

@@ -161,3 +161,16 @@ def test_rotation_is_a_transform():
     torch.testing.assert_close(rotation.inv(rotation(z)), z)
     jacobian = torch.autograd.functional.jacobian(rotation, z[0])
     torch.testing.assert_close(rotation.log_abs_det_jacobian(z[0], rotation(z[0])), jacobian.slogdet().logabsdet)
+
+
+def test_scales_by_column_are_fitted_too():
+    model, guide, _, _ = rotated_guide(
+        lambda n, v: priors.FittedNormal(torch.ones_like(v), (-2,) if v.ndim > 1 else (-1,))
+    )
+    site = guide.site("0.weight")
+    divergence = site_divergence(site, model.priors()["0.weight"].to_event(2), site.sample())
+    base = model.with_fitted_priors(guide.real_moments()).priors()["0.weight"]
+    wanted = kl_divergence(
+        dense(guide, "0.weight"), dist.MultivariateNormal(base.mean, torch.diag_embed(base.variance))
+    )
+    torch.testing.assert_close(divergence, wanted.sum())

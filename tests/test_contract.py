@@ -6,7 +6,9 @@ from cases import METHODS, TASKS
 
 from bayesnn import Predictive, decompose, evaluate
 
-pytestmark = pytest.mark.filterwarnings("ignore:the ELBO, .* is below")  # fits of a few epochs
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:{words}") for words in ("the ELBO, .* is below", "the fit ended while")
+]
 
 ALL = pytest.mark.parametrize(
     ("method", "task"),

@@ -11,8 +11,8 @@ import torch
 from sklearn import metrics
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
-from bayesnn import BayesianNeuralNetwork, fit_map, likelihoods, networks
-from bayesnn.evaluation import compare, evaluate, misclassification, out_of_distribution
+from bayesnn import BayesianNeuralNetwork, decompose, fit_map, likelihoods, networks
+from bayesnn.evaluation import Detection, compare, evaluate, misclassification, out_of_distribution
 from bayesnn.predictive import Predictive
 
 S, N, C = 5, 60, 4
@@ -192,3 +192,28 @@ def test_compare_takes_fitted_methods_and_becomes_a_frame():
 def test_what_does_not_fit_gets_one_clear_sentence(ask, kind, words):
     with pytest.raises(kind, match=words):
         ask()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: evaluate(lambda x: CLASSES, LABELS),
+        lambda: misclassification(LABELS, CLASSES),
+        lambda: out_of_distribution(CLASSES, lambda x: CLASSES),
+        lambda: decompose(lambda x: CLASSES),
+    ],
+)
+def test_a_posterior_in_place_of_a_predictive_gets_a_sentence(call):
+    with pytest.raises(TypeError, match=r"needs a Predictive; got .*posterior\(x\)"):
+        call()
+
+
+@pytest.mark.parametrize("methods", [[lambda x: CLASSES], {"svi": CLASSES}])
+def test_compare_wants_methods_by_name(methods):
+    with pytest.raises(TypeError, match="fitted methods by name"):
+        compare(methods, LABELS, LABELS)
+
+
+def test_detection_below_chance_says_what_that_means():
+    assert "looks more certain" in repr(Detection("task", {"entropy": 0.3}, 2, 3))
+    assert "looks more certain" not in repr(Detection("task", {"entropy": 0.3, "other": 0.6}, 2, 3))

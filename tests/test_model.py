@@ -413,3 +413,36 @@ def test_parameters_named_like_the_models_own_sites_are_refused(name):
     network.forward = lambda x: x * getattr(network, name)
     with pytest.raises(ValueError, match=name):
         BayesianNeuralNetwork(network, FIXED, likelihoods.gaussian)
+
+
+@pytest.mark.parametrize(
+    "prior", [1.0, "normal", dist.Normal(0.0, 1.0), dist.Normal, lambda value: dist.Normal(value, 1.0), priors.normal]
+)
+def test_a_prior_must_be_a_function_of_name_and_value(prior):
+    with pytest.raises(TypeError, match=r"prior must be a function \(name, value\)"):
+        BayesianNeuralNetwork(nn.Linear(2, 1), prior, likelihoods.gaussian)
+
+
+def test_a_likelihood_in_the_place_of_the_prior_is_told():
+    with pytest.raises(TypeError, match="second argument is the prior"):
+        BayesianNeuralNetwork(nn.Linear(2, 1), likelihoods.gaussian)
+
+
+def test_outputs_that_depend_on_the_batch_are_refused():
+    class Normalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 1)
+
+        def forward(self, x):
+            return torch.nn.functional.batch_norm(self.linear(x), None, None, training=True)
+
+    model = BayesianNeuralNetwork(Normalised(), likelihood=likelihoods.gaussian)
+    with pytest.raises(ValueError, match="must not depend on the other inputs of the batch"):
+        model.for_data(torch.randn(20, 2), torch.randn(20))
+
+
+def test_labels_that_count_from_one_get_a_hint():
+    model = BayesianNeuralNetwork(nn.Linear(2, 3), likelihood=likelihoods.categorical)
+    with pytest.raises(ValueError, match=r"got values from 1 to 3\. Do they count from 1\? Pass y - 1"):
+        model.for_data(torch.randn(6, 2), torch.tensor([1, 2, 3, 1, 2, 3]))

@@ -174,7 +174,7 @@ def test_repr_tells_method_draws_and_figures(posterior):
     ("bad", "error", "words"),
     [
         (torch.zeros(2), ValueError, r"x must have shape \(N, features\).*got \(2,\).*One input\? Pass x\[None\]"),
-        (torch.zeros(5, 3), ValueError, r"like the training inputs, one row each; got \(5, 3\)"),
+        (torch.zeros(5, 3), ValueError, r"like the training inputs, \(N, 2\); got \(5, 3\)"),
         (torch.zeros(5, 2, 2, 2), ValueError, r"like the training inputs|\(N, K\) outputs"),
         (torch.full((3, 2), float("nan")), ValueError, r"x must be finite; got NaN or infinity in 3 row\(s\)"),
         ([[1.0, 2.0], [3.0]], TypeError, "x must be a tensor, array or frame of numbers; got list"),

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import pyro
 import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -32,30 +31,20 @@ def test_a_hierarchical_pyro_model():
     world = {}
     exec(EXAMPLES[1], world)
     assert world["posterior"](world["x"]).batch_shape == (200,)
-    pyro.clear_param_store()
 
 
 @pytest.mark.slow
 def test_the_model_in_a_hand_written_loop():
-    import torch
+    world = {}
+    exec(EXAMPLES[2], world)
+    error = world["predictive"].mean - world["y"]
+    assert error.square().mean().sqrt() < 0.6
 
-    from bayesnn import BayesianNeuralNetwork, likelihoods, networks
-    from bayesnn.elbo import MeanFieldELBO
-    from bayesnn.guides import AutoNormal
 
-    x = torch.randn(60, 2)
-    world = {
-        "BayesianNeuralNetwork": BayesianNeuralNetwork,
-        "likelihoods": likelihoods,
-        "MeanFieldELBO": MeanFieldELBO,
-        "AutoNormal": AutoNormal,
-        "pyro": pyro,
-        "torch": torch,
-        "network": networks.mlp(2, 1),
-        "x": x,
-        "y": x.sum(1) + 0.3 * torch.randn(60),
-    }
-    with pyro.settings.context(module_local_params=True):
-        exec(EXAMPLES[2], world)
-        start = MeanFieldELBO()(world["model"], AutoNormal(world["model"], x, world["y"]))(x, world["y"])
-        assert world["elbo"](x, world["y"]) < start
+@pytest.mark.slow
+def test_classes_mistakes_and_another_world(capsys):
+    world = {}
+    exec(EXAMPLES[3], world)
+    printed = capsys.readouterr().out
+    assert all(words in printed for words in ("misclassification", "out-of-distribution", "plain", "bayesian"))
+    assert world["out_of_distribution"](world["inside"], world["outside"]).best > 0.9

@@ -34,6 +34,7 @@ _ROWS_AT_ONCE = 4096
 _COLLAPSED = 1.0
 """A posterior within this many nats of its prior, over all sites, has learnt nothing."""
 
+_WINDOW_STARTS = 0.6
 _STILL_RISING = 0.2
 """Nats per datum by which the ELBO may rise from the seventh to the ninth tenth of the epochs in a fit that is done.
 
@@ -87,8 +88,10 @@ def fit_svi(
         seed: Seed of the fit and of its draws.
         progress: Whether to show a progress bar.
         callback: Called after each epoch with its number and the mean of each term.
-        guide: A class or function that makes a guide of the model (`AutoNormal`, ``AutoLowRankMultivariateNormal``), or
-            a guide module.
+        guide: A class or function that makes a guide of the model (`AutoNormal`, ``AutoMultivariateNormal``), or a
+            guide module. Prior scales are fitted with `AutoNormal` only; with another guide the prior is as it stands,
+            so give it the scales of an `AutoNormal` fit:
+            ``prior=lambda name, value: posterior.model.priors()[name]``.
         start: Where the guide's means begin: at the ``"network"``'s own weights, at the ``"map"``, or at given values.
         init_scale: `AutoNormal`'s initial standard deviation, one or by site name.
         warmup: Fraction of the steps over which the divergence's weight rises to ``temperature``.
@@ -96,7 +99,8 @@ def fit_svi(
         rotate: Whether `AutoNormal` is independent along the principal axes of the inputs, for the weights that read
             them, instead of along their columns (see `bayesnn.axes`).
         temperature: Weight T of the divergence. Anything but 1 is not the Bayesian posterior, and is reported.
-        elbo: A Pyro objective in place of `MeanFieldELBO`; it brings its own settings.
+        elbo: A Pyro objective in place of `MeanFieldELBO`; it brings its own settings, so ``warmup``, ``num_particles``
+            and fitted prior scales are not used.
 
     Returns:
         A posterior of S draws. Its ``summary`` tells ``elbo_per_datum`` and ``kl_per_datum`` in nats; its
@@ -131,9 +135,17 @@ def fit_svi(
     if start == "map":
         start = _map_start(known, inputs, targets, seed, progress)
     few = (inputs[:batch_size], targets[:batch_size])
+    if elbo is not None and (temperature != 1 or known.likelihood_factor(min(batch_size, len(inputs))) != 1):
+        raise ValueError(
+            "elbo= brings its own settings: it goes with temperature=1, and with minibatches only of a model whose "
+            "plate has the data set's size, pyro.plate('data', N, subsample=...)."
+        )
 
     with isolated(seed, inputs.device):
         values = start if isinstance(start, Mapping) else None
+        if values and isinstance(known, BayesianNeuralNetwork) and values.keys() - {*known.priors(), *known.latents()}:
+            unknown = ", ".join(sorted(values.keys() - {*known.priors(), *known.latents()}))
+            raise ValueError(f"start must name sites of the model ({', '.join(known.priors())}, ...); got {unknown}.")
         rotated = _axes(known, inputs, few) if rotate and isinstance(known, BayesianNeuralNetwork) else None
         fitted = built(guide, known, few, start=values, init_scale=init_scale, axes=rotated)
         objective = MeanFieldELBO(num_particles)
@@ -163,8 +175,16 @@ def fit_svi(
         summary = _final_figures(known, fitted, inputs, targets) if elbo is None else {}
     if temperature != 1:
         summary["temperature"] = temperature
+    reached = len(history.epochs) / (warmup * epochs) if warmup and elbo is None else 1.0
+    if reached < 1:
+        summary["kl_weight"] = reached * temperature
+        warnings.warn(
+            f"the fit ended while the weight of the divergence was still {reached * temperature:.2g}: this is no "
+            "Bayesian posterior yet, its uncertainty is too small.",
+            stacklevel=2,
+        )
     _warn_of_a_bad_fit(history, summary, len(inputs), known.constant_log_likelihood(targets), warmup)
-    if isinstance(fitted, AutoNormal):
+    if isinstance(fitted, AutoNormal) and elbo is None:
         known = known.with_fitted_priors({n: (m.detach(), s.detach()) for n, (m, s) in fitted.real_moments().items()})
 
     def draws(number: int, seed: int) -> dict[str, Tensor]:
@@ -231,23 +251,25 @@ def _warn_of_a_bad_fit(
     if history.interrupted:
         return
     advice = f'raise num_epochs or warmup (now {warmup:g}), write start="map", or use a smaller network'
-    if summary and summary["kl_per_datum"] * num_data < _COLLAPSED:
+    if "kl_per_datum" not in summary:
+        return
+    if summary["kl_per_datum"] * num_data < _COLLAPSED:
         warnings.warn(
             "the posterior has collapsed to the prior: it is within 1 nat of it, and predictions ignore the inputs. "
             f"Either x says nothing about y, or the fit failed: {advice}.",
             stacklevel=3,
         )
-    elif summary and summary["elbo_per_datum"] < constant:
+    elif summary["elbo_per_datum"] < constant < math.inf:
         warnings.warn(
             f"the ELBO, {summary['elbo_per_datum']:.3g} nats per datum, is below {constant:.3g}, what the best "
             "prediction that ignores the inputs reaches, as when a posterior collapses to its prior. Either x says "
             f"little about y for the size of the network, or the fit failed: {advice}.",
             stacklevel=3,
         )
-    rise = _rise(history)
+    rise = _rise(history) if warmup <= _WINDOW_STARTS and "temperature" not in summary else 0.0
     if rise > _STILL_RISING:
         warnings.warn(
-            f"the ELBO was still rising, by {rise:.2g} nats per datum within the last third of the "
+            f"the ELBO was still rising, by {rise:.2g} nats per datum from 65 % to 85 % of the "
             f"{len(history.epochs)} epochs: raise num_epochs.",
             stacklevel=3,
         )

@@ -312,3 +312,82 @@ def test_known_noise_is_in_the_units_of_y():
     model = BayesianNeuralNetwork(networks.mlp(1, 1), likelihood=Gaussian(noise=250.0))
     predictive = fit_svi(model, x, 1000 * y, **QUICK)(x)
     torch.testing.assert_close(predictive.members.stddev, torch.full((6, 60), 250.0))
+
+
+def level_model(x, y=None):
+    level = pyro.sample("level", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        return pyro.sample("y", dist.Normal(level, 1.0).expand([len(x)]), obs=y)
+
+
+def test_the_elbo_of_a_pyro_model_stays_below_the_evidence_in_parts(monkeypatch):
+    """The final figures are summed over parts of the data; the plate must not be scaled twice, nor not at all."""
+    import bayesnn.methods.svi as module
+
+    monkeypatch.setattr(module, "_ROWS_AT_ONCE", 64)
+    x, y = torch.zeros(500, 1), 0.7 + torch.randn(500)
+    posterior = fit_svi(level_model, x, y, num_epochs=2000, progress=False)
+    covariance = torch.ones(500, 500, dtype=torch.float64) + torch.eye(500, dtype=torch.float64)
+    evidence = dist.MultivariateNormal(torch.zeros(500, dtype=torch.float64), covariance).log_prob(y.double()) / 500
+    # An exact guide: the estimate of 32 draws has a standard error of a few 1e-4.
+    assert posterior.summary["elbo_per_datum"] == pytest.approx(float(evidence), abs=0.005)
+
+
+def test_another_objective_is_used_and_refused_where_it_would_be_wrong():
+    from pyro.infer import Trace_ELBO
+
+    x, y = torch.zeros(200, 1), 0.7 + torch.randn(200)
+    posterior = fit_svi(level_model, x, y, elbo=Trace_ELBO(), num_epochs=2000, progress=False)
+    assert float(posterior.guide.real_moments()["level"][1].detach()) == pytest.approx(1 / math.sqrt(201), rel=0.1)
+    for options in ({"batch_size": 10}, {"temperature": 0.5}):
+        with pytest.raises(ValueError, match="elbo= brings its own settings"):
+            fit_svi(level_model, x, y, elbo=Trace_ELBO(), progress=False, **options)
+
+
+def test_an_unfinished_rise_of_the_divergence_is_told():
+    def stop(epoch, terms):
+        if epoch == 5:
+            raise KeyboardInterrupt
+
+    with (
+        pytest.warns(UserWarning, match=r"weight of the divergence was still 0\.12"),
+        pytest.warns(UserWarning, match="stopped by hand"),
+    ):
+        posterior = fit_svi(small_model(), *small_data(), num_epochs=100, callback=stop, progress=False)
+    assert posterior.summary["kl_weight"] == pytest.approx(0.12)
+
+
+def test_a_start_must_name_sites():
+    with pytest.raises(ValueError, match=r"start must name sites of the model .*got 0\.weihgt"):
+        fit_svi(small_model(), *small_data(), start={"0.weihgt": torch.zeros(10, 1)}, **QUICK)
+
+
+def test_time_stamps_keep_their_digits():
+    x = 1.7e9 + torch.arange(400, dtype=torch.float64)[:, None]
+    posterior = fit_svi(small_model(), x, (x[:, 0] / 30).sin(), **QUICK)
+    assert len(posterior.model.standardised(x).unique()) == 400
+    with pytest.raises(ValueError, match="lose their digits"):
+        fit_svi(small_model(), x, x[:, 0], **QUICK)
+
+
+def test_a_double_pyro_model_takes_double_data():
+    def double(x, y=None):
+        slope = pyro.sample("slope", dist.Normal(torch.zeros(2, dtype=torch.float64), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            return pyro.sample("y", dist.Normal(x @ slope, 1.0), obs=y)
+
+    x = torch.randn(30, 2, dtype=torch.float64)
+    assert fit_svi(double, x, x.sum(1), **QUICK)(x).mean.dtype == torch.float64
+
+
+def test_no_accelerator_is_seeded(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    x, y = small_data()
+    fit_svi(small_model(), x, y, **QUICK)(x)
+    assert seeds == []
+
+
+def test_a_network_that_was_not_wrapped_is_told():
+    with pytest.raises(TypeError, match=r"called as model\(x, y=None\).*Wrap it"):
+        fit_svi(networks.mlp(1, 1), *small_data(), **QUICK)
