@@ -149,8 +149,6 @@ class BayesianNeuralNetwork(nn.Module):
         """The shape of the training inputs, in words."""
         return f"(N, {', '.join(map(str, self._input_shape))})"
 
-    # The Pyro model
-
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Run as a Pyro model: sample the weights and latents, observe ``y`` (or sample it).
 
@@ -172,15 +170,14 @@ class BayesianNeuralNetwork(nn.Module):
     # The same density, as functions of the weights
 
     def outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Network outputs ``(N, K)`` at one draw of the weights, on standardised inputs."""
-        own = {name: weights[name] for name in self.priors()}
-        outputs = functional_call(self.network, own, (self.standardised(x),))
+        """Network outputs ``(N, K)`` at one draw of the weights (buffers too, where given), on standardised inputs."""
+        outputs = functional_call(self.network, self._own(weights), (self.standardised(x),))
         self._num_outputs = outputs.shape[-1]  # what the targets' shape is taken from before `for_data`
         return outputs
 
     def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
         """Members ``(S, N)`` at S draws of weights and latents, each ``(S, *shape)``; chunks of draws at once."""
-        network = {name: weights[name] for name in self.priors()}
+        network = self._own(weights)
         widest = max(sum(value[0].numel() for value in network.values()), x[0].numel() * len(x))
         run = vmap(self.outputs, in_dims=(0, None), chunk_size=max(1, _NUMBERS_AT_ONCE // widest))
         try:
@@ -188,9 +185,13 @@ class BayesianNeuralNetwork(nn.Module):
                 warnings.filterwarnings("ignore", message="There is a performance drop")
                 outputs = run(network, x)
         except RuntimeError:  # recurrent layers and others that torch cannot vectorise
-            draws = range(len(next(iter(network.values()))))
-            outputs = torch.stack([self.outputs({n: v[s] for n, v in network.items()}, x) for s in draws])
+            draws = zip(*network.values(), strict=True)
+            outputs = torch.stack([self.outputs(dict(zip(network, draw, strict=True)), x) for draw in draws])
         return self.members(outputs, weights)
+
+    def _own(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        given = [name for name, _ in self.network.named_buffers() if name in weights]
+        return {name: weights[name] for name in (*self.priors(), *given)}
 
     def members(self, outputs: Tensor, weights: Mapping[str, Tensor]) -> Distribution:
         """The likelihood at given outputs; ``weights`` holds the latents, with the outputs' leading axes in front."""
@@ -255,8 +256,7 @@ class BayesianNeuralNetwork(nn.Module):
         model.num_data, model._input_shape = len(x), tuple(x.shape[1:])
         if self.standardise and not self._are_indices(x):
             model.x_loc, model.x_scale = input_scaling(x.double())
-        k = num_outputs(lambda few: model.outputs(model.start(), few), x[:64])
-        y = self.likelihood.checked(y, k)
+        y = self.likelihood.checked(y, num_outputs(lambda few: model.outputs(model.start(), few), x[:64]))
         check_precision(y, self.dtype)
         y = y.to(self.dtype)
         unscaled = Affine(y.new_zeros(y.shape[1:]), y.new_ones(y.shape[1:]))

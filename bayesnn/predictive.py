@@ -26,9 +26,11 @@ class Predictive(Distribution):
 
     Args:
         members: A distribution of batch shape ``(S, N)`` and event shape ``()`` or ``(D,)``.
+        mixture: The mixture in closed form, of batch shape ``(N,)``, where a method knows it (a Gaussian process does).
+            The members then stand for it in what asks for single draws, and their moments must agree with it.
 
     Raises:
-        ValueError: If the members have no draw and input axes.
+        ValueError: If the members have no draw and input axes, or the mixture is not of their shape.
 
     Example:
         >>> members = torch.distributions.Normal(torch.tensor([[0.0], [10.0]]), torch.tensor([[1.0], [3.0]]))
@@ -39,7 +41,7 @@ class Predictive(Distribution):
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 - torch's own way
 
-    def __init__(self, members: Distribution) -> None:
+    def __init__(self, members: Distribution, mixture: Distribution | None = None) -> None:
         if len(members.batch_shape) != 2:
             raise ValueError(
                 f"members must have batch shape (S, N), draws by inputs; got {tuple(members.batch_shape)}. "
@@ -47,7 +49,17 @@ class Predictive(Distribution):
             )
         if members.batch_shape[0] < 1:
             raise ValueError("a predictive needs one draw at least; got S = 0.")
+        if mixture is not None and (mixture.batch_shape, mixture.event_shape) != (
+            members.batch_shape[1:],
+            members.event_shape,
+        ):
+            raise ValueError(
+                f"the mixture must have batch shape {tuple(members.batch_shape[1:])} and event shape "
+                f"{tuple(members.event_shape)}, as its members have; got {tuple(mixture.batch_shape)} and "
+                f"{tuple(mixture.event_shape)}."
+            )
         self.members = members
+        self.mixture = mixture
         super().__init__(torch.Size(members.batch_shape[1:]), members.event_shape, validate_args=False)
 
     def __repr__(self) -> str:
@@ -65,7 +77,8 @@ class Predictive(Distribution):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"there are {len(self)} inputs; got index {index}.")
             index = [index]
-        return Predictive(parts.mapped(lambda t: t[:, index], self.members))
+        mixture = None if self.mixture is None else parts.mapped(lambda t: t[index], self.mixture)
+        return Predictive(parts.mapped(lambda t: t[:, index], self.members), mixture)
 
     @property
     def num_samples(self) -> int:
@@ -79,12 +92,15 @@ class Predictive(Distribution):
 
     def to(self, device: torch.device | str) -> Predictive:
         """The same predictive on another device."""
-        return Predictive(parts.mapped(lambda t: t.to(device), self.members))
+        mixture = None if self.mixture is None else parts.mapped(lambda t: t.to(device), self.mixture)
+        return Predictive(parts.mapped(lambda t: t.to(device), self.members), mixture)
 
     @staticmethod
     def concatenate(predictives: Sequence[Predictive]) -> Predictive:
         """One predictive over the inputs of several, which must have the same draws."""
-        return Predictive(parts.concatenate([p.members for p in predictives], axis=1))
+        closed = [p.mixture for p in predictives if p.mixture is not None]
+        mixture = parts.concatenate(closed, axis=0) if len(closed) == len(predictives) else None
+        return Predictive(parts.concatenate([p.members for p in predictives], axis=1), mixture)
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
@@ -134,11 +150,15 @@ class Predictive(Distribution):
     @property
     def mean(self) -> Tensor:
         """Mean ``(N,)`` or ``(N, D)``, in the units of ``y``."""
+        if self.mixture is not None:
+            return self.mixture.mean
         return self._member_moment("mean").mean(0)
 
     @property
     def variance(self) -> Tensor:
         r"""Variance by the law of total variance, :math:`E_s[\sigma_s^2] + Var_s[\mu_s]`, in squared units of ``y``."""
+        if self.mixture is not None:
+            return self.mixture.variance
         return self._member_moment("variance").mean(0) + self._member_moment("mean").var(0, correction=0)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -147,10 +167,14 @@ class Predictive(Distribution):
         Raises:
             ValueError: If ``value`` does not have one target for each input.
         """
+        if self.mixture is not None:
+            return self.mixture.log_prob(self.checked(value))
         return _log_mean_exp(self.members.log_prob(self._beside_draws(value)), axis=-2)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Distribution function of each target dimension for itself, shape of ``value``."""
+        if self.mixture is not None:
+            return _marginal(self.mixture).cdf(self.checked(value))
         return self._marginal_members.cdf(self._beside_draws(value)).mean(-2 - len(self.event_shape))
 
     def icdf(self, value: Tensor | float) -> Tensor:
@@ -171,6 +195,8 @@ class Predictive(Distribution):
             raise ValueError("a quantile's level must lie between 0 and 1; for the 90 % quantile write 0.9.")
         shape = torch.broadcast_shapes(level.shape, self.batch_shape + self.event_shape)
         level = level.expand(shape)
+        if self.mixture is not None:
+            return _marginal(self.mixture).icdf(level)
         marginal = self._marginal_members
         # Members' (S, N, ...) against levels (..., N, ...): the draws stay at the front.
         lead = len(shape) - len(self.batch_shape + self.event_shape)
@@ -198,6 +224,8 @@ class Predictive(Distribution):
     def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
         """Targets ``(*sample_shape, N)`` or ``(*sample_shape, N, D)``: a member at random, then a draw from it."""
         shape = torch.Size(sample_shape)
+        if self.mixture is not None:
+            return self.mixture.sample(shape)
         tensors, pack = parts.unpack(self.members)
         device = tensors[0].device
         chosen = torch.randint(self.num_samples, (shape.numel(), len(self)), device=device)
@@ -218,6 +246,8 @@ class Predictive(Distribution):
             )
         if self.has_enumerate_support:
             return torch.special.entr(self.probs).sum(-1)
+        if self.mixture is not None:
+            return self.mixture.entropy()
         nodes, weights = leggauss(100)
         entropy = torch.zeros_like(self.mean)
         for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):  # on (-1, 1), of total weight 2
@@ -226,7 +256,7 @@ class Predictive(Distribution):
 
     @property
     def _marginal_members(self) -> Distribution:
-        return self.members.base_dist if isinstance(self.members, Independent) else self.members
+        return _marginal(self.members)
 
     def _member_moment(self, name: str) -> Tensor:
         moment = getattr(self.members, name)
@@ -281,3 +311,8 @@ def expect_predictive(value: object) -> None:
 
 def _log_mean_exp(log_values: Tensor, axis: int = 0) -> Tensor:
     return log_values.logsumexp(axis) - math.log(log_values.shape[axis])
+
+
+def _marginal(distribution: Distribution) -> Distribution:
+    """Each target dimension for itself."""
+    return distribution.base_dist if isinstance(distribution, Independent) else distribution

@@ -429,3 +429,45 @@ def test_several_targets_have_no_closed_entropy(make):
 def test_one_column_of_targets_is_taken_for_one_target():
     predictive = predictive_of(Normal, S, N)
     assert torch.equal(predictive.log_prob(torch.zeros(N, 1)), predictive.log_prob(torch.zeros(N)))
+
+
+def in_closed_form(*shape):
+    """A normal mixture of normals: members at the quantiles of a normal, and what they tend to."""
+    loc, spread, noise = random(*shape), random(*shape, seed=1).exp(), random(*shape, seed=2).exp()
+    z = Normal(0.0, 1.0).icdf((torch.arange(200, dtype=torch.float64) + 0.5) / 200)
+    z = (z / z.std(correction=0)).view(-1, *[1] * len(shape))
+    event = len(shape) - 1
+    members = Independent(Normal(loc + spread * z, noise.expand(200, *shape)), event)
+    return Predictive(members, Independent(Normal(loc, (spread**2 + noise**2).sqrt()), event)), Predictive(members)
+
+
+@pytest.mark.parametrize("shape", [(N,), (N, D)], ids=str)
+def test_a_closed_form_is_used_and_agrees_with_its_members(shape):
+    closed, members = in_closed_form(*shape)
+    y = closed.mean + closed.stddev * random(*shape, seed=3).clamp(-1, 1)  # finitely many members have thinner tails
+    close(closed.mean, members.mean)
+    close(closed.variance, members.variance)
+    close(closed.log_prob(y), closed.mixture.log_prob(y))
+    close(closed.cdf(y), members.cdf(y), 0.01)
+    close(closed.cdf(closed.icdf(0.3)), torch.full(shape, 0.3, dtype=torch.float64))
+    torch.manual_seed(0)
+    drawn = closed.sample((4000,))
+    assert drawn.shape == (4000, *shape)
+    assert ((drawn.mean(0) - closed.mean).abs() < SIGMAS * closed.stddev / 4000**0.5).all()
+    if len(shape) == 1:  # these members move all targets together
+        close(closed.log_prob(y), members.log_prob(y), 0.05)
+        close(closed.entropy(), closed.mixture.entropy())
+
+
+def test_a_closed_form_follows_its_inputs():
+    closed, _ = in_closed_form(N)
+    y = random(N, seed=3)
+    parts = [closed[:2], closed[[2, 3, 4]]]
+    close(Predictive.concatenate(parts).log_prob(y), closed.log_prob(y))
+    assert Predictive.concatenate(parts).mixture is not None
+    close(closed.to("cpu").log_prob(y), closed.log_prob(y))
+
+
+def test_a_closed_form_must_have_the_shape_of_its_members():
+    with pytest.raises(ValueError, match=r"mixture must have batch shape \(5,\) and event shape"):
+        Predictive(Normal(torch.zeros(S, N), 1.0), Normal(torch.zeros(N + 1), 1.0))
