@@ -89,6 +89,20 @@ class Likelihood:
         """``y`` in the distribution's type, beside a network of type ``dtype``: floating point, or int64 for labels."""
         return y.to(dtype)
 
+    def weighted_log_prob(self, members: Distribution, y: Tensor, beta: float, target: Affine) -> Tensor:
+        """Log-probability of each target, weighted as the beta-NLL does; where no scale is predicted, as it is.
+
+        Args:
+            members: What this likelihood says of the targets, batch shape ``(N,)``.
+            y: The targets.
+            beta: 0 for no weights.
+            target: Map to the target's units.
+
+        Returns:
+            ``(N,)``, in nats.
+        """
+        return members.log_prob(y)
+
     def __call__(
         self, outputs: Tensor, latents: Mapping[str, Tensor] | None = None, target: Affine | None = None
     ) -> Distribution:
@@ -253,11 +267,38 @@ class HeteroscedasticGaussian(Likelihood):
         """Real targets ``(N,)`` or ``(N, D)``."""
         return check_columns(y, num_outputs, 2)
 
+    def weighted_log_prob(self, members: Distribution, y: Tensor, beta: float, target: Affine) -> Tensor:
+        r"""Log-probability weighted by :math:`\sigma^{2\beta}`, see `beta_weighted`."""
+        return beta_weighted(members, y, beta, target)
+
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         mean, raw = outputs.chunk(2, dim=-1)
         loc = target.loc + target.scale * _columns(mean, target)
         scale = target.scale * (F.softplus(_columns(raw, target)) + _SMALLEST_NOISE)
         return dist.Normal(loc, scale).to_event(target.loc.ndim)
+
+
+def beta_weighted(members: Distribution, y: Tensor, beta: float, target: Affine) -> Tensor:
+    r"""Log-probabilities of a family with a predicted scale, each weighted by a power of that scale.
+
+    .. math:: w_n \log p(y_n), \qquad w_n = \sigma_n^{2\beta} / \operatorname{mean}_m \sigma_m^{2\beta},
+
+    the weights taken as constants in the gradient. Without them (:math:`\beta = 0`) a point's pull on the mean falls
+    with its predicted variance, so that points which fit badly at first are explained as noise and never learnt; with
+    :math:`\beta = 1` all pull alike, as in least squares. The published loss does not divide by the mean; here the
+    weight of the data against the prior stays what it is, and a change of units changes nothing.
+
+    References:
+        Seitzer et al. (2022), On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural
+        Networks, arXiv:2203.09168, equation 5.
+    """
+    if beta == 0:
+        return members.log_prob(y)
+    marginal: Any = members.base_dist if target.loc.ndim else members
+    rows = -1 - target.loc.ndim
+    weight = (marginal.scale / target.scale).detach() ** (2 * beta)
+    log_prob = weight / weight.mean(rows, keepdim=True) * marginal.log_prob(y)
+    return log_prob.sum(-1) if target.loc.ndim else log_prob
 
 
 categorical = Categorical()

@@ -133,7 +133,7 @@ class BayesianNeuralNetwork(nn.Module):
 
     def latents(self) -> dict[str, Distribution]:
         """Priors of the likelihood's own unknowns by site name."""
-        return self.likelihood.latents(self._target())
+        return self.likelihood.latents(self.target())
 
     def start(self) -> dict[str, Tensor]:
         """The network's own parameters by name: where a fit begins unless told otherwise."""
@@ -195,7 +195,7 @@ class BayesianNeuralNetwork(nn.Module):
 
     def members(self, outputs: Tensor, weights: Mapping[str, Tensor]) -> Distribution:
         """The likelihood at given outputs; ``weights`` holds the latents, with the outputs' leading axes in front."""
-        return self.likelihood(outputs, weights, self._target())
+        return self.likelihood(outputs, weights, self.target())
 
     def run(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> None:
         """Run the network at one draw."""
@@ -224,7 +224,7 @@ class BayesianNeuralNetwork(nn.Module):
 
     def targets(self, y: Tensor) -> Tensor:
         """Targets in the type and shape of the likelihood: ``(N, 1)`` becomes ``(N,)`` where it wants one number."""
-        y, wanted = self.likelihood.typed(y, self.dtype), self._target().loc.ndim
+        y, wanted = self.likelihood.typed(y, self.dtype), self.target().loc.ndim
         if y.ndim == 2 and y.shape[1] == 1 and wanted == 0:
             return y[:, 0]
         return y[:, None] if y.ndim == 1 and wanted == 1 else y
@@ -293,7 +293,8 @@ class BayesianNeuralNetwork(nn.Module):
         self.network.eval()
         return self
 
-    def _target(self) -> Affine:
+    def target(self) -> Affine:
+        """The map from standardised outputs to the units of the targets."""
         if self.num_data is not None:
             return Affine(self.y_loc, self.y_scale)
         shape = self.likelihood.event_shape(self._num_outputs)

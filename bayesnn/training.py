@@ -49,24 +49,34 @@ class Minibatches:
     Args:
         tensors: Tensors of one length, on one device.
         size: Rows in a batch; the last may have fewer. With all rows in one batch the order stays.
+        seeds: Seeds of several orders side by side: batches then have one more axis in front, an order each. Each
+            order is the one that a generator of its own with that seed gives.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], size: int) -> None:
+    def __init__(self, tensors: Sequence[Tensor], size: int, seeds: Sequence[int] = ()) -> None:
         if size < 1:
             raise ValueError(f"batch_size must be 1 or more; got {size}.")
         self.tensors = list(tensors)
         self.num_rows = len(tensors[0])
         self.size = min(size, self.num_rows)
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    @property
+    def axis(self) -> int:
+        """The axis of the rows."""
+        return 1 if self.generators else 0
 
     def __len__(self) -> int:
         return math.ceil(self.num_rows / self.size)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         if len(self) == 1:
-            yield self.tensors
+            lead = [len(self.generators)] * self.axis
+            yield [tensor.expand(*lead, *tensor.shape) for tensor in self.tensors]
             return
-        order = torch.randperm(self.num_rows).to(self.tensors[0].device)
-        for chosen in order.split(self.size):
+        orders = [torch.randperm(self.num_rows, generator=generator) for generator in self.generators]
+        order = torch.stack(orders) if orders else torch.randperm(self.num_rows)
+        for chosen in order.to(self.tensors[0].device).split(self.size, self.axis):
             yield [tensor[chosen] for tensor in self.tensors]
 
 
@@ -131,7 +141,7 @@ def optimise(
                 terms["loss"].backward()
                 optimiser.step()
                 for name, value in terms.items():
-                    sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * len(batch[0])
+                    sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * batch[0].shape[batches.axis]
                 step += 1
                 bar.update()
             means = {name: float(value) / batches.num_rows for name, value in sums.items()}

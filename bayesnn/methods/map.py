@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.distributions import biject_to
 
 from bayesnn.fitting import epochs_for, isolated, prepared
 from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.points import Objective, maximise
 from bayesnn.posterior import WeightPosterior
-from bayesnn.priors import center
-from bayesnn.training import Callback, Minibatches, optimise
+from bayesnn.training import Callback, History
 
 __all__ = ["fit_map"]
 
-_STEPS = 2000
+STEPS = 2000
+"""Steps of a fit whose number of epochs is left open."""
 
 
 def fit_map(
@@ -32,6 +30,8 @@ def fit_map(
     seed: int = 0,
     progress: bool = True,
     callback: Callback | None = None,
+    beta: float = 0.5,
+    adversarial: float = 0.0,
 ) -> WeightPosterior:
     r"""Fit a plain network: the weights that maximise the posterior density (MAP).
 
@@ -39,6 +39,11 @@ def fit_map(
 
     which for a normal prior is training with weight decay. The densities are those of the model's own sites, a noise
     scale among them.
+
+    With a likelihood whose scale the network predicts (`likelihoods.heteroscedastic_gaussian`) this is a network that
+    predicts its own noise. Each datum's part of the sum is then weighted by a power ``beta`` of the predicted scale,
+    without which such networks tend to take what they have not learnt yet for noise, and never learn it (see
+    `bayesnn.likelihoods.beta_weighted`); the formula above is ``beta=0``.
 
     Args:
         model: Network, prior and likelihood. Scales of `priors.fan_in_normal` are taken as they stand.
@@ -51,6 +56,10 @@ def fit_map(
         seed: Seed of the minibatches' order.
         progress: Whether to show a progress bar.
         callback: Called after each epoch with its number and the mean of each term.
+        beta: Power of the predicted scale in the weight of a datum, between 0 and 1; of no effect where the network
+            predicts no scale.
+        adversarial: Train on adversarial examples too: half of the loss is then of inputs moved by this fraction of
+            each input's range, against the gradient's sign (0.01 in Lakshminarayanan et al. 2017). 0 for none.
 
     Returns:
         A posterior of one draw.
@@ -58,6 +67,10 @@ def fit_map(
     Raises:
         TypeError: If model or data are of the wrong kind.
         ValueError: If the data do not suit the model; the message says how.
+
+    References:
+        Seitzer et al. (2022), arXiv:2203.09168, for ``beta``; Lakshminarayanan et al. (2017), arXiv:1612.01474,
+        algorithm 1, for adversarial training.
 
     Example:
         >>> from bayesnn import BayesianNeuralNetwork, likelihoods, networks
@@ -67,32 +80,23 @@ def fit_map(
         torch.Size([20])
     """
     model, inputs, targets = prepared(model, x, y, device)
-    epochs = epochs_for(num_epochs, _STEPS, len(inputs), batch_size)
-    num_data = len(inputs)
+    objective = Objective(model, inputs, beta, adversarial)
     with isolated(seed, inputs.device):
-        transforms = {name: biject_to(prior.support) for name, prior in model.latents().items()}
-        free = model.start()
-        free |= {name: transforms[name].inv(center(prior)) for name, prior in model.latents().items()}
-        free = {name: value.detach().clone().requires_grad_() for name, value in free.items()}
-
-        def weights() -> dict[str, Tensor]:
-            return {name: transforms[name](value) if name in transforms else value for name, value in free.items()}
-
-        def loss(step: int, batch: Sequence[Tensor]) -> dict[str, Tensor]:
-            at = weights()
-            misfit = -model.log_likelihood(at, *batch).mean()
-            return {"loss": misfit - model.log_prior(at) / num_data, "misfit": misfit}
-
-        history = optimise(
-            loss,
-            free.values(),
-            Minibatches([inputs, targets], batch_size),
-            num_epochs=epochs,
+        found, history = maximise(
+            objective,
+            targets,
+            model.start(),
+            num_epochs=epochs_for(num_epochs, STEPS, len(inputs), batch_size),
+            batch_size=batch_size,
             learning_rate=learning_rate,
             progress=progress,
             callback=callback,
             label="map",
         )
-        found = {name: value.detach()[None] for name, value in weights().items()}
-    last = history.epochs[-1]["loss"] if history.epochs else float("nan")
-    return WeightPosterior(model, found, "map", history, {"log_joint_per_datum": -last})
+    weights = {name: value[None] for name, value in found.items()}
+    return WeightPosterior(model, weights, "map", history, {"log_joint_per_datum": last_log_joint(history)})
+
+
+def last_log_joint(history: History) -> float:
+    """Log joint density per datum in the last epoch, at weights that were still moving."""
+    return -history.epochs[-1]["loss"] if history.epochs else float("nan")

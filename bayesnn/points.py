@@ -1,0 +1,150 @@
+"""Point estimates: one or several networks at the maximum of the posterior density, trained side by side or in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import biject_to
+from torch.func import grad, vmap
+
+from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.priors import center
+from bayesnn.training import Callback, History, Minibatches, optimise
+
+__all__ = ["Objective", "maximise", "maximise_together"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    r"""What a point estimate minimises: the negative log joint density per datum.
+
+    .. math:: -\frac1B \sum_{n \in B} \log p(y_n \mid x_n, \theta) - \frac1N \log p(\theta)
+
+    Attributes:
+        model: A model that knows its data.
+        inputs: All training inputs, in raw units.
+        beta: Weight of the predicted scale, see `bayesnn.likelihoods.beta_weighted`.
+        adversarial: Step of adversarial training as a fraction of each input's range; 0 for none.
+    """
+
+    model: BayesianNeuralNetwork
+    inputs: Tensor
+    beta: float = 0.0
+    adversarial: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"beta must lie between 0 (the likelihood itself) and 1; got {self.beta}. Write beta=0.5.")
+        if not 0 <= self.adversarial < 1:
+            raise ValueError(
+                "adversarial must be a fraction of the inputs' range, from 0 up to 1; got "
+                f"{self.adversarial}. Write adversarial=0.01 for one hundredth."
+            )
+        if self.adversarial and not self.inputs.is_floating_point():
+            raise ValueError(
+                f"adversarial training moves the inputs, so they must be real numbers; got {self.inputs.dtype}. Pass "
+                "x.float(), or write adversarial=0."
+            )
+
+    def free(self, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Unconstrained values of all sites: the weights given, the likelihood's unknowns in their priors' middle."""
+        middle = {name: biject_to(p.support).inv(center(p)) for name, p in self.model.latents().items()}
+        return {name: value.detach().clone() for name, value in {**start, **middle}.items()}
+
+    def weights(self, free: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Values of all sites from unconstrained ones."""
+        latents = self.model.latents()
+        return {name: biject_to(latents[name].support)(v) if name in latents else v for name, v in free.items()}
+
+    def terms(self, free: Mapping[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """The loss of one network on a minibatch, and its part without the prior."""
+        at = self.weights(free)
+        misfit = self._misfit(at, x, y)
+        if self.adversarial:
+            misfit = (misfit + self._misfit(at, self._attacked(at, x, y), y)) / 2
+        return {"loss": misfit - self.model.log_prior(at) / len(self.inputs), "misfit": misfit}
+
+    def _misfit(self, at: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        model = self.model
+        members = model.members(model.outputs(at, x), at)
+        return -model.likelihood.weighted_log_prob(members, y, self.beta, model.target()).mean()
+
+    def _attacked(self, at: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """Inputs moved by one signed gradient step towards a larger loss (Goodfellow et al. 2015, arXiv:1412.6572)."""
+        uphill = grad(lambda moved: -self.model.log_likelihood(at, moved, y).sum())(x)
+        reach = self.inputs.amax(0) - self.inputs.amin(0)
+        return (x + self.adversarial * reach * uphill.sign()).detach()
+
+
+def maximise(
+    objective: Objective,
+    targets: Tensor,
+    start: Mapping[str, Tensor],
+    *,
+    num_epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    progress: bool,
+    callback: Callback | None,
+    label: str,
+) -> tuple[dict[str, Tensor], History]:
+    """One network. Its weights, and what happened; the order of the minibatches comes from the global random state."""
+    free = {name: value.requires_grad_() for name, value in objective.free(start).items()}
+    history = optimise(
+        lambda step, batch: objective.terms(free, *batch),
+        free.values(),
+        Minibatches([objective.inputs, targets], batch_size),
+        num_epochs=num_epochs,
+        learning_rate=learning_rate,
+        progress=progress,
+        callback=callback,
+        label=label,
+    )
+    return {name: value.detach() for name, value in objective.weights(free).items()}, history
+
+
+def maximise_together(
+    objective: Objective,
+    targets: Tensor,
+    starts: Sequence[Mapping[str, Tensor]],
+    *,
+    seeds: Sequence[int],
+    num_epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    progress: bool,
+    callback: Callback | None,
+    label: str,
+) -> tuple[dict[str, Tensor], History]:
+    """Several networks as one vectorised program, each with its own order of minibatches.
+
+    Adam works number by number, so each network moves as it would alone. Terms of the history are means over networks.
+
+    Returns:
+        Weights with an axis for the networks in front, and what happened.
+    """
+    alone = [objective.free(start) for start in starts]
+    free = {name: torch.stack([values[name] for values in alone]).requires_grad_() for name in alone[0]}
+    terms_of_each: Callable[..., dict[str, Tensor]] = vmap(objective.terms, randomness="error")
+
+    def loss(step: int, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        each = terms_of_each(free, *batch)
+        terms = {name: value.mean() for name, value in each.items()}
+        # The value is the mean, the gradient that of the sum: every network's own.
+        total = each["loss"].sum()
+        return terms | {"loss": total + (terms["loss"] - total).detach()}
+
+    history = optimise(
+        loss,
+        free.values(),
+        Minibatches([objective.inputs, targets], batch_size, seeds),
+        num_epochs=num_epochs,
+        learning_rate=learning_rate,
+        progress=progress,
+        callback=callback,
+        label=label,
+    )
+    return {n: v.detach() for n, v in vmap(objective.weights)(free).items()}, history
