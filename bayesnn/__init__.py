@@ -2,6 +2,8 @@
 
 from bayesnn import datasets, likelihoods, networks, priors
 from bayesnn.evaluation import compare, evaluate, misclassification, out_of_distribution
+from bayesnn.methods.dropout import fit_dropout
+from bayesnn.methods.ensemble import fit_ensemble
 from bayesnn.methods.map import fit_map
 from bayesnn.methods.svi import fit_svi
 from bayesnn.model import BayesianNeuralNetwork
@@ -17,6 +19,8 @@ __all__ = [
     "datasets",
     "decompose",
     "evaluate",
+    "fit_dropout",
+    "fit_ensemble",
     "fit_map",
     "fit_svi",
     "likelihoods",

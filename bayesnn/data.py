@@ -114,7 +114,7 @@ def _tensor(values: Any, name: str) -> Tensor:
 
 def _array(values: Any) -> np.ndarray:
     """A copy as an array of numbers; frames of mixed numeric columns too."""
-    array = np.array(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    array = np.array(values.to_numpy() if hasattr(values, "to_numpy") else values, order="C")
     if array.dtype == object:
         if array.ndim == 0:
             raise TypeError("not numbers")

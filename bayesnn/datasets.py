@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Split", "digits"]
+__all__ = ["UCI", "Split", "digits", "uci"]
+
+UCI = ("boston", "concrete", "energy", "kin8nm", "power", "wine-red", "yacht")
+"""Names of the UCI regression sets."""
+
+_FOLDER = "BAYESNN_DATA"
 
 
 @dataclass(frozen=True)
@@ -17,11 +25,11 @@ class Split:
     Attributes:
         name: What it is.
         x_train: Training inputs ``(N, ...)`` in raw units.
-        y_train: Their targets ``(N,)``.
+        y_train: Their targets ``(N,)``: labels from 0, or real numbers where there are no classes.
         x_test: Test inputs from the same world.
         y_test: Their targets.
-        x_ood: Inputs from another world, which no method has seen.
-        classes: Name of each class, in the order of the labels.
+        classes: Name of each class, in the order of the labels; none for real targets.
+        x_ood: Inputs from another world, which no method has seen, if there are any.
     """
 
     name: str
@@ -29,12 +37,14 @@ class Split:
     y_train: Tensor
     x_test: Tensor
     y_test: Tensor
-    x_ood: Tensor
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    x_ood: Tensor | None = None
 
     def __repr__(self) -> str:
-        sizes = f"{len(self.x_train)} train, {len(self.x_test)} test, {len(self.x_ood)} out-of-distribution"
-        return f"Split({self.name}: {sizes}; inputs {tuple(self.x_train.shape[1:])}, {len(self.classes)} classes)"
+        sizes = f"{len(self.x_train)} train, {len(self.x_test)} test"
+        sizes += "" if self.x_ood is None else f", {len(self.x_ood)} out-of-distribution"
+        targets = f"{len(self.classes)} classes" if self.classes else "real targets"
+        return f"Split({self.name}: {sizes}; inputs {tuple(self.x_train.shape[1:])}, {targets})"
 
 
 def digits(hold_out: int = 9, *, test_fraction: float = 0.3, seed: int = 0) -> Split:
@@ -78,6 +88,47 @@ def digits(hold_out: int = 9, *, test_fraction: float = 0.3, seed: int = 0) -> S
         y_inside[train],
         x[inside][test],
         y_inside[test],
-        x[~inside],
         tuple(map(str, known)),
+        x[~inside],
     )
+
+
+def uci(name: str, *, seed: int = 0, folder: str | Path | None = None) -> Split:
+    """A set of the UCI regression benchmark with one of its 20 standard splits into 90 % and 10 %.
+
+    The splits are those of Hernández-Lobato and Adams, which published results use; results on others differ.
+
+    Args:
+        name: One of `UCI`.
+        seed: Number of the split, from 0 to 19.
+        folder: Folder that holds ``uci/<name>.npz`` (arrays ``X``, ``y``, ``train_idx`` and ``test_idx``); the
+            environment variable ``BAYESNN_DATA`` if left out.
+
+    Returns:
+        Features ``(N, d)`` and real targets ``(N,)`` in raw units, in double precision.
+
+    Raises:
+        ValueError: If there is no such set or split.
+        FileNotFoundError: If the file is not there; the message says where it was looked for.
+
+    References:
+        Hernández-Lobato and Adams (2015), Probabilistic Backpropagation, arXiv:1502.05336, section 5.1.
+    """
+    if name not in UCI:
+        raise ValueError(f"name must be one of {', '.join(UCI)}; got {name!r}.")
+    given = folder if folder is not None else os.environ.get(_FOLDER)
+    if given is None:
+        raise FileNotFoundError(
+            f"the UCI sets are read from a folder: pass --data FOLDER or folder=..., or set {_FOLDER}; it must hold "
+            f"uci/{name}.npz."
+        )
+    path = Path(given) / "uci" / f"{name}.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"the folder must hold uci/{name}.npz; there is no {path}.")
+    with np.load(path) as arrays:
+        splits = len(arrays["train_idx"])
+        if seed not in range(splits):
+            raise ValueError(f"{name} has {splits} splits, from 0 to {splits - 1}; got {seed!r}.")
+        x, y = torch.tensor(arrays["X"]), torch.tensor(arrays["y"])
+        train, test = (torch.tensor(arrays[part][seed].astype(np.int64)) for part in ("train_idx", "test_idx"))
+    return Split(f"uci/{name}, split {seed}", x[train], y[train], x[test], y[test])

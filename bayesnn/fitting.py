@@ -17,7 +17,7 @@ from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.pyro_model import PyroModel
 from bayesnn.seeding import seeded
 
-__all__ = ["epochs_for", "isolated", "prepared", "prepared_pyro_model"]
+__all__ = ["check_seed", "epochs_for", "isolated", "prepared", "prepared_pyro_model"]
 
 
 def prepared(
@@ -62,11 +62,16 @@ def isolated(seed: int, device: torch.device, *, validate: bool = False) -> Iter
 
     Pyro's and torch's checks of every distribution cost time in every step, so they are off unless ``validate``.
     """
-    if not isinstance(seed, int):
-        raise TypeError(f"seed must be a whole number; got {seed!r}.")
+    check_seed(seed)
     checks = {} if validate else {"validate_distributions_pyro": False, "validate_distributions_torch": False}
     with seeded(seed, device), pyro.settings.context(module_local_params=True, **checks):
         yield
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what is no seed."""
+    if not isinstance(seed, int):
+        raise TypeError(f"seed must be a whole number; got {seed!r}.")
 
 
 def epochs_for(num_epochs: int | None, steps: int, num_data: int, batch_size: int) -> int:

@@ -185,8 +185,8 @@ class BayesianNeuralNetwork(nn.Module):
                 warnings.filterwarnings("ignore", message="There is a performance drop")
                 outputs = run(network, x)
         except RuntimeError:  # recurrent layers and others that torch cannot vectorise
-            draws = zip(*network.values(), strict=True)
-            outputs = torch.stack([self.outputs(dict(zip(network, draw, strict=True)), x) for draw in draws])
+            draws = [dict(zip(network, draw, strict=True)) for draw in zip(*network.values(), strict=True)]
+            outputs = torch.stack([self.outputs(draw, x) for draw in draws])
         return self.members(outputs, weights)
 
     def _own(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -258,8 +258,7 @@ class BayesianNeuralNetwork(nn.Module):
             model.x_loc, model.x_scale = input_scaling(x.double())
         y = self.likelihood.checked(y, num_outputs(lambda few: model.outputs(model.start(), few), x[:64]))
         check_precision(y, self.dtype)
-        y = y.to(self.dtype)
-        unscaled = Affine(y.new_zeros(y.shape[1:]), y.new_ones(y.shape[1:]))
+        y, unscaled = y.to(self.dtype), Affine(self.y_loc.expand(y.shape[1:]), self.y_scale.expand(y.shape[1:]))
         model.y_loc, model.y_scale = self.likelihood.affine(y) if self.standardise else unscaled
         return model
 

@@ -14,7 +14,12 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "t
 
 
 def mlp(
-    num_inputs: int | Sequence[int], num_outputs: int, *, hidden: Sequence[int] | int = (50,), activation: str = "relu"
+    num_inputs: int | Sequence[int],
+    num_outputs: int,
+    *,
+    hidden: Sequence[int] | int = (50,),
+    activation: str = "relu",
+    dropout: float = 0.0,
 ) -> nn.Sequential:
     """A multilayer perceptron; pictures are flattened.
 
@@ -23,6 +28,8 @@ def mlp(
         num_outputs: Number of outputs K.
         hidden: Widths of the hidden layers, or of the only one; ``()`` makes a linear model.
         activation: ``"relu"``, ``"silu"``, ``"tanh"`` or ``"gelu"``.
+        dropout: Rate of an ``nn.Dropout`` in front of each linear layer, the first one too; 0 for none. Only
+            `bayesnn.fit_dropout` uses it.
 
     Returns:
         A network from ``(N, num_inputs)`` (or ``(N, 8, 8)``) to ``(N, num_outputs)``. Its linear layers start from
@@ -39,8 +46,11 @@ def mlp(
         raise ValueError(f"every layer needs one unit at least; got widths {widths}.")
     if activation not in _ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}; got {activation!r}.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be a rate from 0 up to 1; got {dropout}.")
     layers: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
     for fan_in, fan_out in pairwise(widths):
+        layers += [nn.Dropout(dropout)] if dropout else []
         layers += [nn.Linear(fan_in, fan_out), _ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
 

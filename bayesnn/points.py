@@ -62,12 +62,13 @@ class Objective:
     def terms(self, free: Mapping[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The loss of one network on a minibatch, and its part without the prior."""
         at = self.weights(free)
-        misfit = self._misfit(at, x, y)
+        misfit = self.misfit(at, x, y)
         if self.adversarial:
-            misfit = (misfit + self._misfit(at, self._attacked(at, x, y), y)) / 2
+            misfit = (misfit + self.misfit(at, self._attacked(at, x, y), y)) / 2
         return {"loss": misfit - self.model.log_prior(at) / len(self.inputs), "misfit": misfit}
 
-    def _misfit(self, at: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def misfit(self, at: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """The part of the loss that is the data's, at values of all sites."""
         model = self.model
         members = model.members(model.outputs(at, x), at)
         return -model.likelihood.weighted_log_prob(members, y, self.beta, model.target()).mean()

@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 
 from bayesnn import members as parts
+from bayesnn import quantiles
 
 __all__ = ["Predictive", "expect_predictive"]
-
-_BISECTIONS = 60
 
 
 class Predictive(Distribution):
@@ -49,21 +47,20 @@ class Predictive(Distribution):
             )
         if members.batch_shape[0] < 1:
             raise ValueError("a predictive needs one draw at least; got S = 0.")
-        if mixture is not None and (mixture.batch_shape, mixture.event_shape) != (
-            members.batch_shape[1:],
-            members.event_shape,
+        if (
+            mixture is not None
+            and mixture.batch_shape + mixture.event_shape != members.batch_shape[1:] + members.event_shape
         ):
             raise ValueError(
                 f"the mixture must have batch shape {tuple(members.batch_shape[1:])} and event shape "
-                f"{tuple(members.event_shape)}, as its members have; got {tuple(mixture.batch_shape)} and "
-                f"{tuple(mixture.event_shape)}."
+                f"{tuple(members.event_shape)}, as its members have; got {mixture!r}."
             )
         self.members = members
         self.mixture = mixture
         super().__init__(torch.Size(members.batch_shape[1:]), members.event_shape, validate_args=False)
 
     def __repr__(self) -> str:
-        inner = self._marginal_members
+        inner = _marginal(self.members)
         return (
             f"Predictive({type(inner).__name__}, S={self.num_samples}, N={len(self)}, event={tuple(self.event_shape)})"
         )
@@ -105,7 +102,7 @@ class Predictive(Distribution):
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
         """Whether a target is one of finitely many values."""
-        return bool(self._marginal_members.has_enumerate_support)
+        return bool(_marginal(self.members).has_enumerate_support)
 
     @property
     def support(self) -> constraints.Constraint | None:
@@ -114,7 +111,7 @@ class Predictive(Distribution):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values a target (each label for itself) can take, ``(C, N)`` or ``(C, N, D)``; with ones unexpanded."""
-        values = self._marginal_members.enumerate_support(expand=False)[:, 0]
+        values = _marginal(self.members).enumerate_support(expand=False)[:, 0]
         return values.expand((len(values), *self.batch_shape, *self.event_shape)) if expand else values
 
     @property
@@ -137,7 +134,7 @@ class Predictive(Distribution):
             raise NotImplementedError(
                 "class probabilities need a finite support; this predictive is over real targets."
             )
-        marginal = self._marginal_members
+        marginal = _marginal(self.members)
         values = marginal.enumerate_support(expand=False)
         return torch.stack([marginal.log_prob(value) for value in values], dim=-1)
 
@@ -145,7 +142,7 @@ class Predictive(Distribution):
     def mode(self) -> Tensor:
         """The most probable value ``(N,)``. Finite support only."""
         best = self.log_probs.argmax(-1)  # which says so where there are no classes
-        return self._marginal_members.enumerate_support(expand=False).flatten()[best]
+        return _marginal(self.members).enumerate_support(expand=False).flatten()[best]
 
     @property
     def mean(self) -> Tensor:
@@ -174,13 +171,13 @@ class Predictive(Distribution):
     def cdf(self, value: Tensor) -> Tensor:
         """Distribution function of each target dimension for itself, shape of ``value``."""
         if self.mixture is not None:
-            return _marginal(self.mixture).cdf(self.checked(value))
-        return self._marginal_members.cdf(self._beside_draws(value)).mean(-2 - len(self.event_shape))
+            return quantiles.cdf(_marginal(self.mixture), self.checked(value))
+        return quantiles.cdf(_marginal(self.members), self._beside_draws(value)).mean(-2 - len(self.event_shape))
 
     def icdf(self, value: Tensor | float) -> Tensor:
         """Quantiles of each target dimension for itself.
 
-        A mixture's quantile lies between the smallest and the largest of its members'; bisection finds it there.
+        Of counts it is the smallest count that ``value`` does not exceed.
 
         Args:
             value: A probability in (0, 1), or several that broadcast against ``(N,)`` or ``(N, D)``.
@@ -196,19 +193,10 @@ class Predictive(Distribution):
         shape = torch.broadcast_shapes(level.shape, self.batch_shape + self.event_shape)
         level = level.expand(shape)
         if self.mixture is not None:
-            return _marginal(self.mixture).icdf(level)
-        marginal = self._marginal_members
-        # Members' (S, N, ...) against levels (..., N, ...): the draws stay at the front.
-        lead = len(shape) - len(self.batch_shape + self.event_shape)
-        if lead:
+            return quantiles.icdf(_marginal(self.mixture), level)
+        if len(shape) > len(self.batch_shape + self.event_shape):
             return torch.stack([self.icdf(part) for part in level])
-        ends = marginal.icdf(level)
-        low, high = ends.amin(0), ends.amax(0)
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            below = marginal.cdf(middle).mean(0) < level
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return (low + high) / 2
+        return quantiles.mixture_icdf(_marginal(self.members), level)
 
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """The central interval that holds ``level`` of the probability, of each target dimension for itself.
@@ -240,23 +228,14 @@ class Predictive(Distribution):
         100 Gauss-Legendre nodes; its error is about 1e-4 nats.
         """
         if self.event_shape:
-            raise NotImplementedError(
-                "the joint entropy of several targets has no closed form; use bayesnn.decompose, which takes each for "
-                "itself."
-            )
+            raise NotImplementedError("the joint entropy of several targets has no closed form; use bayesnn.decompose.")
         if self.has_enumerate_support:
             return torch.special.entr(self.probs).sum(-1)
         if self.mixture is not None:
             return self.mixture.entropy()
-        nodes, weights = leggauss(100)
-        entropy = torch.zeros_like(self.mean)
-        for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):  # on (-1, 1), of total weight 2
-            entropy -= weight / 2 * self.log_prob(self.members.icdf(torch.full_like(self.mean, (1 + node) / 2))).mean(0)
-        return entropy
-
-    @property
-    def _marginal_members(self) -> Distribution:
-        return _marginal(self.members)
+        if self.support is not None and self.support.is_discrete:
+            raise NotImplementedError("the entropy of a mixture of counts has no closed form; use bayesnn.decompose.")
+        return quantiles.mixture_entropy(self.members)
 
     def _member_moment(self, name: str) -> Tensor:
         moment = getattr(self.members, name)
@@ -285,7 +264,7 @@ class Predictive(Distribution):
             return y.to(self.mean.dtype)
         if y.is_floating_point() and not bool((y == y.round()).all()):
             raise ValueError("class labels must be whole numbers; got fractions.")
-        classes = self._marginal_members.enumerate_support(expand=False).flatten()
+        classes = _marginal(self.members).enumerate_support(expand=False).flatten()
         if y.numel() and (int(y.min()) < int(classes.min()) or int(y.max()) > int(classes.max())):
             raise ValueError(
                 f"class labels must lie in [{int(classes.min())}, {int(classes.max())}], the classes that were "

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesnn import BayesianNeuralNetwork, fit_map, fit_svi, likelihoods, networks
+from bayesnn import BayesianNeuralNetwork, fit_dropout, fit_ensemble, fit_map, fit_svi, likelihoods, networks
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,12 @@ class Method:
 
 METHODS = [
     Method("map", fit_map, {"num_epochs": 5}, one_draw=True),
+    Method("adversarial", fit_map, {"num_epochs": 5, "adversarial": 0.01}, one_draw=True),
+    Method("dropout", fit_dropout, {"num_epochs": 5, "num_samples": 7}),
+    Method("concrete dropout", fit_dropout, {"num_epochs": 5, "num_samples": 7, "concrete": True}),
+    Method("ensemble", fit_ensemble, {"num_epochs": 5, "num_members": 7}),
+    Method("ensemble in turn", fit_ensemble, {"num_epochs": 5, "num_members": 7, "vectorised": False}),
+    Method("ensemble of svi", fit_ensemble, {"num_epochs": 10, "num_members": 2, "num_samples": 7, "member": fit_svi}),
     Method("svi", fit_svi, {"num_epochs": 10, "num_samples": 7, "batch_size": 16}),
 ]
 
@@ -40,7 +46,7 @@ class Task:
     def model(self, dtype: torch.dtype = torch.float32) -> BayesianNeuralNetwork:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(2)
-            network = networks.mlp(3, self.num_outputs, hidden=(8,), activation="tanh").to(dtype)
+            network = networks.mlp(3, self.num_outputs, hidden=(8,), activation="tanh", dropout=0.1).to(dtype)
         return BayesianNeuralNetwork(network, likelihood=self.likelihood)
 
 
@@ -53,4 +59,12 @@ TASKS = [
     Task("two targets", likelihoods.gaussian, 2, lambda z: 5000 + 300 * z[:, :2]),
     Task("own noise", likelihoods.heteroscedastic_gaussian, 2, lambda z: 5000 + 300 * z.sum(1)),
     Task("own noises", likelihoods.heteroscedastic_gaussian, 4, lambda z: 5000 + 300 * z[:, :2]),
+    Task("outliers", likelihoods.student_t, 2, lambda z: 5000 + 300 * z.sum(1)),
+    Task("pointed", likelihoods.laplace, 4, lambda z: 5000 + 300 * z[:, :2]),
+    Task("prices", likelihoods.log_normal, 2, lambda z: 5000 * z.sum(1).exp()),
+    Task("durations", likelihoods.gamma, 4, lambda z: 5000 * z[:, :2].exp()),
+    Task("fractions", likelihoods.beta, 2, lambda z: z.sum(1).sigmoid()),
+    Task("counts", likelihoods.poisson, 2, lambda z: (2 * z[:, :2].exp()).round()),
+    Task("wide counts", likelihoods.negative_binomial, 2, lambda z: (2 * z.sum(1).exp()).round()),
+    Task("grades", likelihoods.ordinal, 3, lambda z: (z[:, 0] + 2).clamp(0, 3).long()),
 ]

@@ -11,7 +11,7 @@ import bayesnn
 
 HOUSE = Path(bayesnn.__file__).parent
 FLOORS = [
-    {"members", "data", "tables", "training", "checks", "seeding", "scaling"},
+    {"members", "data", "tables", "training", "checks", "seeding", "scaling", "masks", "quantiles"},
     {"likelihoods", "priors", "predictive"},
     {"model", "uncertainty", "metrics", "reparameterisation"},
     {"axes"},
@@ -33,6 +33,7 @@ MAKERS = {
     "reparameterisation",
     "pyro_model",
     "points",
+    "masks",
     "fitting",
     "posterior",
     "methods",

@@ -41,7 +41,8 @@ def predictive_of(family, *shape, seed=0):
 
 def marginal_mixture(predictive):
     """Torch's mixture with a component for each draw, of batch shape (N,) or (N, D)."""
-    members = predictive._marginal_members
+    members = predictive.members
+    members = members.base_dist if isinstance(members, Independent) else members
     family = type(members)
     loc, scale = (value.movedim(0, -1) for value in (members.loc, members.scale))
     return MixtureSameFamily(Categorical(torch.ones_like(loc)), family(loc, scale))

@@ -1,0 +1,111 @@
+"""Have Markov chains converged? R-hat and effective sample size, as Vehtari et al. (2021) define them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pyro.ops import stats
+from torch import Tensor
+
+__all__ = ["effective_sample_size", "rank_normalised", "rhat"]
+
+_FEWEST = 4
+"""Draws a chain must have to be halved, with a variance in each half."""
+
+
+def rhat(chains: Tensor) -> Tensor:
+    r"""How much wider all chains together are than each half of one: 1 if they have converged, more if they have not.
+
+    .. math:: \hat R = \sqrt{\frac{\frac{n-1}{n} W + \frac1n B}{W}},
+
+    with :math:`W` the mean variance within half-chains of :math:`n` draws and :math:`B / n` the variance of their
+    means. It is computed of the draws' normal scores, and of those of their distances from the median; the larger one
+    is given, so that different means and different spreads are both seen, and heavy tails do no harm.
+
+    Args:
+        chains: Draws ``(C, T, Q)``: C chains of T draws, 4 at least, of Q quantities.
+
+    Returns:
+        ``(Q,)``; not a number where a quantity never changes.
+
+    Raises:
+        ValueError: If chains have fewer than four draws.
+
+    References:
+        Vehtari et al. (2021), Rank-Normalization, Folding, and Localization: An Improved R-hat for Assessing
+        Convergence of MCMC, arXiv:1903.08008, equations 1 to 4, 14 and section 4.
+
+    Example:
+        >>> bool(rhat(torch.randn(4, 500, 1)) < 1.05)
+        True
+    """
+    _check(chains)
+    median = chains.flatten(0, 1).median(0).values
+    folded = (chains - median).abs()
+    found = [stats.split_gelman_rubin(rank_normalised(part)) for part in (chains, folded)]
+    return torch.maximum(*found)
+
+
+def effective_sample_size(chains: Tensor) -> Tensor:
+    r"""How many independent draws would tell as much of a quantity's centre ("bulk").
+
+    .. math:: S_\mathrm{eff} = \frac{C T}{1 + 2 \sum_t \hat\rho_t},
+
+    with :math:`\hat\rho_t` the autocorrelation at lag :math:`t` of the draws' normal scores, which counts what half-chains
+    differ by as correlation, summed as long as pairs of neighbours are positive. It is at most :math:`C T \log_{10} C T`.
+
+    Args:
+        chains: Draws ``(C, T, Q)``: C chains of T draws, 4 at least, of Q quantities.
+
+    Returns:
+        ``(Q,)``; not a number where a quantity never changes.
+
+    Raises:
+        ValueError: If chains have fewer than four draws.
+
+    References:
+        Vehtari et al. (2021), arXiv:1903.08008, equations 10 to 13 and section 4; Geyer (1992), Practical Markov Chain
+        Monte Carlo, Statistical Science 7(4), section 3.3, for the sum.
+
+    Example:
+        >>> bool(effective_sample_size(torch.randn(4, 500, 1)) > 1000)
+        True
+    """
+    _check(chains)
+    half = chains.shape[1] // 2
+    halves = torch.cat([chains[:, :half], chains[:, -half:]])
+    scores = rank_normalised(halves)
+    # One quantity at a time: Pyro's running minimum takes memory of the draws squared.
+    found = torch.stack([stats.effective_sample_size(scores[..., q]) for q in range(scores.shape[-1])])
+    total = halves.shape[0] * half
+    most = total * math.log10(total)
+    found = torch.where((found <= 0) | (found > most), most, found)
+    return torch.where((halves == halves[:1, :1]).flatten(0, 1).all(0), math.nan, found)
+
+
+def rank_normalised(chains: Tensor) -> Tensor:
+    r"""Normal scores of draws, :math:`\Phi^{-1}((r - 3/8) / (S + 1/4))` of the rank :math:`r` among all S of a quantity.
+
+    Equal draws share the mean of their ranks. The offsets are Blom's (1958).
+
+    Args:
+        chains: Draws ``(C, T, Q)``.
+
+    Returns:
+        Scores ``(C, T, Q)`` in double precision.
+    """
+    columns = chains.flatten(0, 1).T.contiguous()
+    ordered = columns.sort(-1).values
+    below, upto = (torch.searchsorted(ordered, columns, right=right) for right in (False, True))
+    ranks = (below + 1 + upto).double() / 2
+    scores = torch.special.ndtri((ranks - 0.375) / (columns.shape[-1] + 0.25))
+    return scores.T.reshape(chains.shape)
+
+
+def _check(chains: Tensor) -> None:
+    if chains.ndim != 3 or chains.shape[1] < _FEWEST:
+        raise ValueError(
+            f"chains must have shape (C, T, Q) with T = {_FEWEST} draws or more; got {tuple(chains.shape)}. Of one "
+            "quantity pass chains[..., None]."
+        )

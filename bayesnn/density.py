@@ -1,0 +1,148 @@
+"""LogJoint: the log joint density of a model's unknowns and its data, over one vector without constraints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
+from torch import Tensor
+from torch.distributions import biject_to
+from torch.distributions.transforms import ExpTransform, Transform, identity_transform
+
+from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.priors import center
+
+__all__ = ["Layout", "LogJoint"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How named tensors lie in one vector, one behind the other. Leading axes pass through.
+
+    Attributes:
+        shapes: Shape of each tensor by name.
+
+    Example:
+        >>> layout = Layout({"a": torch.Size([2]), "b": torch.Size([])})
+        >>> layout.join({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3.0)})
+        tensor([1., 2., 3.])
+    """
+
+    shapes: dict[str, torch.Size]
+
+    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """The vector ``(..., P)`` of tensors ``(..., *shape)``."""
+        sizes = [(parts[name], len(shape)) for name, shape in self.shapes.items()]
+        return torch.cat([part.reshape(*part.shape[: part.ndim - own], -1) for part, own in sizes], dim=-1)
+
+    def split(self, vector: Tensor) -> dict[str, Tensor]:
+        """The tensors ``(..., *shape)`` of a vector ``(..., P)``."""
+        pieces = vector.split([shape.numel() for shape in self.shapes.values()], dim=-1)
+        lead = vector.shape[:-1]
+        return {name: part.view(lead + shape) for (name, shape), part in zip(self.shapes.items(), pieces, strict=True)}
+
+
+class LogJoint:
+    r"""The density that samplers walk on: all sites of a model as one vector :math:`z` of real numbers.
+
+    A site's unconstrained value :math:`u` is the site itself where its support is real, and is mapped to the support by
+    ``biject_to`` elsewhere; :math:`z` is :math:`u` less the middle of its prior, in units of the prior's spread:
+
+    .. math:: \log p(u) + \log p(y \mid x, \theta), \qquad
+              u = m + s z, \quad p(u) = p(\theta) \left|\frac{d\theta}{du}\right|.
+
+    Under normal and log-normal priors, :math:`z` is standard normal before the data. This is the density of Pyro's own
+    ``initialize_model`` at the same :math:`u`, computed without a trace.
+
+    Args:
+        model: A model that knows its data.
+
+    Example:
+        >>> from bayesnn import likelihoods, networks, priors
+        >>> model = BayesianNeuralNetwork(networks.mlp(2, 2, hidden=()), priors.normal(3.0), likelihoods.categorical)
+        >>> joint = LogJoint(model)
+        >>> joint.values(joint.vector({"0.weight": torch.ones(2, 2), "0.bias": torch.zeros(2)}))["0.bias"]
+        tensor([0., 0.])
+    """
+
+    def __init__(self, model: BayesianNeuralNetwork) -> None:
+        self.model = model
+        self.priors = model.priors() | model.latents()
+        sites = {name: _site(prior) for name, prior in self.priors.items()}
+        self.layout = Layout({name: site.loc.shape for name, site in sites.items()})
+        self.loc = self.layout.join({name: site.loc for name, site in sites.items()})
+        self.scale = self.layout.join({name: site.scale for name, site in sites.items()})
+        self._bijections = {name: site.bijection for name, site in sites.items() if site.bijection is not None}
+        self._others = [name for name, site in sites.items() if not site.is_normal]
+        normal = {name: torch.full_like(site.loc, float(site.is_normal)) for name, site in sites.items()}
+        self._normal = self.layout.join(normal)
+        self._constant = -float((self._normal * (self.scale.log() + 0.5 * math.log(2 * math.pi))).sum())
+
+    def values(self, z: Tensor) -> dict[str, Tensor]:
+        """Values of all sites ``(..., *shape)`` at vectors ``(..., P)``."""
+        return self._constrained(self.layout.split(self.loc + self.scale * z))
+
+    def vector(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The vector ``(..., P)`` of values of all sites, the inverse of `values`."""
+        free = {name: self._bijections[name].inv(v) if name in self._bijections else v for name, v in values.items()}
+        return (self.layout.join(free) - self.loc) / self.scale
+
+    def prior_draws(self, number: int) -> Tensor:
+        """Draws from the prior ``(number, P)``, by the global random state."""
+        return self.vector({name: prior.sample(torch.Size([number])) for name, prior in self.priors.items()})
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """Log-prior density of the unconstrained values at one vector, in nats."""
+        normal = z * z if not self._others else z * z * self._normal
+        log_prior = self._constant - 0.5 * normal.sum()
+        if self._others:
+            free = self.layout.split(self.loc + self.scale * z)
+            values = self._constrained(free)
+            for name in self._others:
+                log_prior = log_prior + self.priors[name].log_prob(values[name]).sum()
+                if name in self._bijections:
+                    jacobian = self._bijections[name].log_abs_det_jacobian(free[name], values[name])
+                    log_prior = log_prior + jacobian.sum()
+        return log_prior
+
+    def log_likelihood(self, z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Log-likelihood of each datum ``(N,)`` at one vector, in nats."""
+        return self.model.log_likelihood(self.values(z), x, y)
+
+    def potential(self, z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Minus the log joint density of the unconstrained values and all the data, in nats."""
+        return -self.log_likelihood(z, x, y).sum() - self.log_prior(z)
+
+    def _constrained(self, free: dict[str, Tensor]) -> dict[str, Tensor]:
+        return free | {name: bijection(free[name]) for name, bijection in self._bijections.items()}
+
+
+class _Site(NamedTuple):
+    """Middle and spread of a site's unconstrained value, the way to its support, and if it is normal by its prior."""
+
+    loc: Tensor
+    scale: Tensor
+    bijection: Transform | None
+    is_normal: bool
+
+
+@torch.no_grad()
+def _site(prior: Distribution) -> _Site:
+    match prior.base_dist if hasattr(prior, "reinterpreted_batch_ndims") else prior:
+        case dist.Normal() as normal:
+            return _Site(normal.loc, normal.scale, None, True)
+        case dist.LogNormal() as positive:
+            return _Site(positive.loc, positive.scale, ExpTransform(), True)
+        case other:
+            bijection = biject_to(prior.support)
+            middle = bijection.inv(center(prior))
+            if bijection != identity_transform:
+                return _Site(torch.zeros_like(middle), torch.ones_like(middle), bijection, False)
+            spread = other.stddev
+            usable = spread.isfinite() & (spread > 0)
+            return _Site(middle, torch.where(usable, spread, torch.ones_like(spread)), None, False)

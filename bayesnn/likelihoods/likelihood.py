@@ -1,0 +1,149 @@
+"""Likelihood: what every likelihood answers, and how targets in raw units are standardised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
+from torch import Tensor
+
+__all__ = ["SMALLEST_SCALE", "Affine", "Likelihood", "beta_weighted", "check_above_zero", "columns", "standard"]
+
+SMALLEST_SCALE = 1e-3
+"""Floor of a predicted scale, as a fraction of the targets' own: a density must stay finite."""
+
+
+class Affine(NamedTuple):
+    """The map from standardised outputs to the units of the target, ``loc + scale * output``; both of event shape."""
+
+    loc: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """What all likelihoods answer. Concrete ones say how outputs become a distribution."""
+
+    @property
+    def name(self) -> str:
+        """The likelihood in a word."""
+        return type(self).__name__
+
+    def outputs_per_target(self) -> int:
+        """How many network outputs one real target dimension takes."""
+        return 1
+
+    def latents(self, target: Affine) -> dict[str, Distribution]:
+        """Priors of the likelihood's own unknowns by site name, in the units of the target."""
+        return {}
+
+    def event_shape(self, num_outputs: int) -> torch.Size:
+        """The event shape that ``num_outputs`` network outputs stand for when no targets have been seen."""
+        targets = num_outputs // self.outputs_per_target()
+        return torch.Size(()) if targets == 1 else torch.Size((targets,))
+
+    def affine(self, y: Tensor) -> Affine:
+        """The map that standardises targets ``y``; the identity where targets have no unit."""
+        return Affine(y.new_zeros(y.shape[1:]), y.new_ones(y.shape[1:]))
+
+    def checked(self, y: Tensor, num_outputs: int) -> Tensor:
+        """``y`` in the distribution's shape, if it can come from this likelihood with that many outputs.
+
+        Raises:
+            ValueError: If it cannot.
+        """
+        raise NotImplementedError
+
+    def constant_log_likelihood(self, y: Tensor) -> float:
+        """Mean log-likelihood, in nats, of the best prediction that is the same for every input.
+
+        What a fit that has learnt something exceeds. Minus infinity where a likelihood does not know.
+        """
+        return -math.inf
+
+    def typed(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+        """``y`` in the distribution's type, beside a network of type ``dtype``: floating point, or int64 for labels."""
+        return y.to(dtype)
+
+    def weighted_log_prob(self, members: Distribution, y: Tensor, beta: float, target: Affine) -> Tensor:
+        """Log-probability of each target, weighted as the beta-NLL does; where no scale is predicted, as it is.
+
+        Args:
+            members: What this likelihood says of the targets, batch shape ``(N,)``.
+            y: The targets.
+            beta: 0 for no weights.
+            target: Map to the target's units.
+
+        Returns:
+            ``(N,)``, in nats.
+        """
+        return members.log_prob(y)
+
+    def __call__(
+        self, outputs: Tensor, latents: Mapping[str, Tensor] | None = None, target: Affine | None = None
+    ) -> Distribution:
+        """The distribution of the targets.
+
+        Args:
+            outputs: Network outputs ``(..., N, K)``.
+            latents: Values of the sites named by `latents`, each with the outputs' leading axes in front.
+            target: Map to the target's units; the identity if left out.
+
+        Returns:
+            A distribution of batch shape ``(..., N)``.
+        """
+        if target is None:
+            shape = self.event_shape(outputs.shape[-1])
+            target = Affine(outputs.new_zeros(shape), outputs.new_ones(shape))
+        return self._distribution(outputs, latents or {}, target)
+
+    def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
+        raise NotImplementedError
+
+
+def beta_weighted(members: Distribution, y: Tensor, beta: float, target: Affine) -> Tensor:
+    r"""Log-probabilities of a family with a predicted scale, each weighted by a power of that scale.
+
+    .. math:: w_n \log p(y_n), \qquad w_n = \sigma_n^{2\beta} / \operatorname{mean}_m \sigma_m^{2\beta},
+
+    the weights taken as constants in the gradient. Without them (:math:`\beta = 0`) a point's pull on the mean falls
+    with its predicted variance, so that points which fit badly at first are explained as noise and never learnt; with
+    :math:`\beta = 1` all pull alike, as in least squares. The published loss does not divide by the mean; here the
+    weight of the data against the prior stays what it is, and a change of units changes nothing.
+
+    References:
+        Seitzer et al. (2022), On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural
+        Networks, arXiv:2203.09168, equation 5.
+    """
+    if beta == 0:
+        return members.log_prob(y)
+    marginal: Any = members.base_dist if target.loc.ndim else members
+    rows = -1 - target.loc.ndim
+    weight = (marginal.scale / target.scale).detach() ** (2 * beta)
+    log_prob = weight / weight.mean(rows, keepdim=True) * marginal.log_prob(y)
+    return log_prob.sum(-1) if target.loc.ndim else log_prob
+
+
+def columns(outputs: Tensor, target: Affine) -> Tensor:
+    """Outputs ``(..., N, D)`` with the event shape of the target: ``(..., N)`` where that is ``()``."""
+    return outputs if target.loc.ndim else outputs.squeeze(-1)
+
+
+def standard(y: Tensor) -> Affine:
+    """The map that gives each target column mean 0 and standard deviation 1."""
+    scale, loc = torch.std_mean(y, dim=0, correction=0)
+    return Affine(loc, torch.where(scale > 0, scale, torch.ones_like(scale)))
+
+
+def check_above_zero(y: Tensor, what: str) -> Tensor:
+    """``y`` if all of it is positive."""
+    if not bool((y > 0).all()):
+        raise ValueError(
+            f"{what} targets must be positive; got values from {float(y.min()):.4g}. For real targets of any sign use "
+            "likelihoods.heteroscedastic_gaussian."
+        )
+    return y

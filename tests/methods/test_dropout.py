@@ -1,0 +1,164 @@
+"""MC dropout against torch's own train-mode passes, the paper's loss, and rates that are told."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from bayesnn import BayesianNeuralNetwork, fit_dropout, likelihoods, networks, priors
+
+SIGMAS = 5  # a normal variate lies further out with a chance of 6e-7
+
+
+def data(num=60):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(num, 3, generator=generator, dtype=torch.float64)
+    return x, x.sum(1) + 0.3 * torch.randn(num, generator=generator, dtype=torch.float64)
+
+
+def model(dropout=0.2, likelihood=likelihoods.gaussian, **options):
+    torch.manual_seed(0)
+    network = networks.mlp(3, 1, hidden=(10,), activation="tanh", dropout=dropout).double()
+    return BayesianNeuralNetwork(network, likelihood=likelihood, **options)
+
+
+def trained_network(posterior):
+    """The user's own network with the fitted weights, dropout layers and all."""
+    network = networks.mlp(3, 1, hidden=(10,), activation="tanh", dropout=0.2).double()
+    network.load_state_dict(
+        {name: value[0] for name, value in posterior.weights.items() if name in network.state_dict()}
+    )
+    return network
+
+
+def test_moments_are_those_of_torchs_passes_in_train_mode():
+    x, y = data()
+    posterior = fit_dropout(model(standardise=False), x, y, num_samples=4000, num_epochs=60, progress=False)
+    ours = posterior(x[:5]).members.mean
+    network = trained_network(posterior).train()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        theirs = torch.stack([network(x[:5])[:, 0] for _ in range(4000)])
+    error = ((ours.var(0) + theirs.var(0)) / 4000).sqrt()
+    assert ((ours.mean(0) - theirs.mean(0)).abs() < SIGMAS * error).all()
+    kurtosis = ((theirs - theirs.mean(0)) ** 4).mean(0) / theirs.var(0) ** 2
+    error = theirs.var(0) * (2 * (kurtosis - 1) / 4000).sqrt()
+    assert ((ours.var(0) - theirs.var(0)).abs() < SIGMAS * error).all()
+    # Power: without masks there is no spread at all, and with half the rate it is another one.
+    halved = fit_dropout(model(0.1, standardise=False), x, y, num_samples=4000, num_epochs=60, progress=False)
+    assert not ((halved(x[:5]).members.mean.var(0) - theirs.var(0)).abs() < SIGMAS * error).all()
+
+
+def test_a_draw_masks_all_inputs_alike():
+    x, y = data()
+    posterior = fit_dropout(model(), x, y, num_samples=5, num_epochs=2, progress=False)
+    whole = posterior(x).members.mean
+    one_by_one = torch.cat([posterior(x[i : i + 1]).members.mean for i in range(len(x))], 1)
+    torch.testing.assert_close(whole, one_by_one)
+    assert posterior.weights["0.mask"].shape == (5, 3)
+    assert posterior.weights["3.mask"].shape == (5, 10)
+
+
+def test_weights_take_no_memory_per_draw():
+    x, y = data()
+    posterior = fit_dropout(model(), x, y, num_samples=1000, num_epochs=1, progress=False)
+    assert posterior.weights["1.weight"].stride()[0] == 0
+
+
+def test_the_loss_is_the_papers():
+    """Least squares with weight decay (1 - p) l^2 / (2 N tau) on masked weights, times tau and up to a constant."""
+    x, y = data(8)
+    length_scale, precision = 0.7, 4.0
+    posterior = fit_dropout(
+        model(standardise=False), x, y, num_epochs=1, learning_rate=1e-12, progress=False, rate=1e-9,
+        length_scale=length_scale, precision=precision,
+    )  # fmt: skip
+    # At a rate of nearly nothing and a step of nearly nothing the loss is that of the network as it stands.
+    network = model().network
+    with torch.no_grad():
+        squares = (network(x)[:, 0] - y).square().mean()
+        weights = [p.square().sum() for p in network.parameters()]
+        sizes = [p.numel() for p in network.parameters()]
+        wanted = precision / 2 * squares + length_scale**2 / (2 * len(x)) * sum(weights)
+        wanted = wanted + math.log(2 * math.pi / precision) / 2
+        wanted = wanted + sum(sizes) * math.log(2 * math.pi / length_scale**2) / (2 * len(x))
+    assert posterior.history["loss"][0] == pytest.approx(float(wanted), rel=1e-6)
+
+
+def test_masked_weights_are_penalised_by_their_chance_of_being_kept():
+    x, y = data(8)
+
+    def loss(rate):
+        fitted = fit_dropout(
+            model(0.2, prior=priors.normal(0.01)), x, y, num_epochs=1, learning_rate=1e-12, progress=False, rate=rate
+        )
+        return fitted.history["loss"][0] - fitted.history["misfit"][0]
+
+    start = model(0.2, prior=priors.normal(0.01))
+    masked = sum(
+        float(start.priors()[name].log_prob(value).sum()) for name, value in start.start().items() if "weight" in name
+    )
+    assert loss(0.5) - loss(0.1) == pytest.approx(0.4 * masked / len(x), rel=1e-6)
+
+
+def test_concrete_rates_move_and_are_told():
+    x, y = data(200)
+    posterior = fit_dropout(model(0.3), x, y, num_epochs=300, concrete=True, progress=False)
+    rates = [posterior.summary["rate[0]"], posterior.summary["rate[3]"]]
+    assert posterior.method == "concrete_dropout"
+    assert all(0 < rate < 0.05 for rate in rates)  # nothing here is worth dropping an input for
+    assert ((posterior.weights["0.mask"] == 0).double().mean()) < 0.1
+
+
+def test_convolutions_with_dropped_channels():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Dropout2d(0.3), nn.Flatten(), nn.Linear(16, 3))
+    x, y = torch.randn(30, 1, 4, 4), torch.arange(30) % 3
+    bayesian = BayesianNeuralNetwork(network, likelihood=likelihoods.categorical)
+    posterior = fit_dropout(bayesian, x, y, num_samples=6, num_epochs=2, progress=False)
+    assert posterior.weights["2.mask"].shape == (6, 4, 1, 1)
+    assert posterior(x).probs.shape == (30, 3)
+
+
+def test_a_copy_keeps_the_users_network():
+    x, y = data()
+    given = model()
+    before = copy.deepcopy(given.network)
+    fit_dropout(given, x, y, num_epochs=1, rate=0.5, progress=False)
+    assert [type(a) for a in given.network] == [type(b) for b in before]
+    assert given.network[0].p == 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rate": 0.0}, "rate must be positive"),
+        ({"rate": 1.0}, "must lie between 0 and 1; got rate=1.0"),
+        ({"length_scale": -1.0}, "length_scale must be positive"),
+        ({"precision": 0.0}, "precision must be positive"),
+        ({"num_samples": 0}, "num_samples must be a whole number"),
+        ({"beta": 2.0}, "beta must lie between 0"),
+    ],
+    ids=str,
+)
+def test_settings_out_of_range(options, words):
+    x, y = data()
+    with pytest.raises(ValueError, match=words):
+        fit_dropout(model(), x, y, progress=False, **options)
+
+
+def test_precision_is_of_a_gaussian():
+    x, y = data()
+    torch.manual_seed(0)
+    network = networks.mlp(3, 2, dropout=0.1).double()
+    own = BayesianNeuralNetwork(network, likelihood=likelihoods.heteroscedastic_gaussian)
+    with pytest.raises(ValueError, match="precision is of a Gaussian likelihood; this model's is Hetero"):
+        fit_dropout(own, x, y, precision=1.0, progress=False)
+
+
+def test_without_a_dropout_layer():
+    x, y = data()
+    with pytest.raises(ValueError, match=r"needs an nn\.Dropout layer"):
+        fit_dropout(model(0.0), x, y, progress=False)

@@ -1,0 +1,175 @@
+"""Deep ensembles: the paper's moments, members as they would be alone, and mixtures of variational fits."""
+
+import pytest
+import torch
+from torch import nn
+
+from bayesnn import BayesianNeuralNetwork, fit_ensemble, fit_map, fit_svi, likelihoods, networks
+from bayesnn.points import Objective
+from bayesnn.training import Minibatches
+
+
+def data(num=50):
+    generator = torch.Generator().manual_seed(0)
+    x = 10 + 3 * torch.randn(num, 3, generator=generator, dtype=torch.float64)
+    return x, 100 + x.sum(1) + torch.randn(num, generator=generator, dtype=torch.float64)
+
+
+def model(outputs=2, likelihood=likelihoods.heteroscedastic_gaussian, hidden=(8,)):
+    torch.manual_seed(0)
+    return BayesianNeuralNetwork(networks.mlp(3, outputs, hidden=hidden).double(), likelihood=likelihood)
+
+
+def test_moments_are_the_papers():
+    x, y = data()
+    predictive = fit_ensemble(model(), x, y, num_epochs=20, progress=False)(x)
+    mu, sigma = predictive.members.mean, predictive.members.stddev
+    mean = mu.sum(0) / 5
+    torch.testing.assert_close(predictive.mean, mean)
+    torch.testing.assert_close(predictive.variance, (sigma**2 + mu**2).sum(0) / 5 - mean**2)
+
+
+@pytest.mark.parametrize("adversarial", [0.0, 0.02], ids=["plain", "adversarial"])
+@pytest.mark.parametrize(
+    "likelihood", [likelihoods.heteroscedastic_gaussian, likelihoods.categorical], ids=lambda v: v.name
+)
+def test_side_by_side_is_one_by_one(likelihood, adversarial):
+    x, y = data()
+    y = y if likelihood is not likelihoods.categorical else (y > y.mean()).long()
+    options = {"num_members": 3, "num_epochs": 40, "batch_size": 16, "adversarial": adversarial, "progress": False}
+    together = fit_ensemble(model(likelihood=likelihood), x, y, vectorised=True, **options)
+    in_turn = fit_ensemble(model(likelihood=likelihood), x, y, vectorised=False, **options)
+    for name, value in together.weights.items():
+        torch.testing.assert_close(value, in_turn.weights[name], rtol=1e-4, atol=1e-4)
+    means = torch.tensor(in_turn.history["loss"]).view(3, -1).mean(0)
+    torch.testing.assert_close(torch.tensor(together.history["loss"]), means, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("vectorised", [True, False, None])
+def test_an_ensemble_of_one_is_its_member(vectorised):
+    x, y = data()
+    options = {"num_epochs": 30, "batch_size": 16, "seed": 3, "progress": False}
+    alone = fit_map(model(), x, y, **options)
+    ensemble = fit_ensemble(model(), x, y, num_members=1, vectorised=vectorised, **options)
+    for name, value in alone.weights.items():
+        torch.testing.assert_close(ensemble.weights[name], value, rtol=1e-6, atol=1e-6)
+
+
+def test_members_start_apart_and_see_other_orders():
+    x, y = data()
+    posterior = fit_ensemble(model(), x, y, num_epochs=1, learning_rate=1e-9, progress=False)
+    first = posterior.weights["0.weight"]
+    torch.testing.assert_close(first[0], model().network[0].weight, rtol=0, atol=1e-6)
+    assert all((first[i] - first[j]).abs().max() > 0.05 for i in range(5) for j in range(i))
+    batch = next(iter(Minibatches([x, y], 10, seeds=[0, 1])))
+    assert batch[0].shape == (2, 10, 3)
+    assert not torch.equal(batch[0][0], batch[0][1])
+    torch.manual_seed(1)
+    torch.testing.assert_close(batch[1][1], next(iter(Minibatches([x, y], 10)))[1])
+
+
+def test_starts_of_your_own():
+    x, y = data()
+    starts = [networks.mlp(3, 2, hidden=(8,)).double() for _ in range(2)]
+    posterior = fit_ensemble(
+        model(), x, y, num_members=2, starts=starts, num_epochs=1, learning_rate=1e-9, progress=False
+    )
+    torch.testing.assert_close(posterior.weights["0.weight"][1], starts[1][0].weight.detach(), rtol=0, atol=1e-6)
+    values = [dict(start.named_parameters()) for start in starts]
+    again = fit_ensemble(model(), x, y, num_members=2, starts=values, num_epochs=1, learning_rate=1e-9, progress=False)
+    torch.testing.assert_close(again.weights, posterior.weights)
+
+
+def test_large_and_convolutional_networks_are_trained_in_turn():
+    x = torch.randn(20, 1, 6, 6)
+    network = networks.conv_net((1, 6, 6), 3, channels=(4,))
+    bayesian = BayesianNeuralNetwork(network, likelihood=likelihoods.categorical)
+    posterior = fit_ensemble(bayesian, x, torch.arange(20) % 3, num_members=2, num_epochs=3, progress=False)
+    assert len(posterior.history.epochs) == 6
+    assert posterior(x).num_samples == 2
+    x, y = data()
+    assert len(fit_ensemble(model(), x, y, num_members=2, num_epochs=3, progress=False).history.epochs) == 3
+
+
+@pytest.mark.filterwarnings("ignore:the ELBO, .* is below")
+def test_an_ensemble_of_variational_fits_is_their_mixture():
+    x, y = data()
+    options = {"num_epochs": 30, "warmup": 0.0, "progress": False}
+    mixture = fit_ensemble(model(), x, y, num_members=2, num_samples=9, member=fit_svi, **options)
+    first = fit_svi(model(), x, y, num_samples=5, **options)
+    assert mixture.method == "ensemble of svi"
+    assert mixture.num_samples == 9
+    for name, value in first.weights.items():
+        torch.testing.assert_close(mixture.weights[name][:5], value)
+    again = mixture.resample(20, seed=4)
+    assert again(x).num_samples == 20
+    torch.testing.assert_close(again.weights["0.weight"][:10], first.resample(10, seed=4).weights["0.weight"])
+    assert "elbo_per_datum" in mixture.summary
+
+
+def test_adversarial_inputs_are_one_signed_step_uphill():
+    x, y = data()
+    known = model().for_data(x, y)
+    at = known.start()
+    moved = Objective(known, x, adversarial=0.05)._attacked(at, x, y)
+    leaf = x.clone().requires_grad_()
+    (-known.log_likelihood(at, leaf, y).sum()).backward()
+    torch.testing.assert_close(moved, x + 0.05 * (x.max(0).values - x.min(0).values) * leaf.grad.sign())
+    assert known.log_likelihood(at, moved, y).mean() < known.log_likelihood(at, x, y).mean()
+
+
+def test_adversarial_training_makes_adversarial_inputs_less_harmful():
+    x, y = data(200)
+    harm = []
+    for adversarial in (0.0, 0.05):
+        options = {"num_epochs": 150, "beta": 0.0, "progress": False}
+        fitted = fit_map(model(), x, y, adversarial=adversarial, **options)
+        at = {name: value[0] for name, value in fitted.weights.items()}
+        attack = Objective(fitted.model, x, adversarial=0.05)
+        harm.append(float((attack.misfit(at, attack._attacked(at, x, y), y) - attack.misfit(at, x, y)).detach()))
+    assert harm[1] < 0.9 * harm[0]
+
+
+class NoReset(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(3, 2))
+
+    def forward(self, x):
+        return x @ self.gain
+
+
+BAD = {
+    "none": ({"num_members": 0}, ValueError, "num_members must be a whole number, 1 or more; got 0"),
+    "half": ({"num_members": 2.5}, ValueError, "num_members must be a whole number"),
+    "starts": ({"num_members": 3, "starts": [{}]}, ValueError, "one start for each of the 3 members; got 1"),
+    "names": ({"num_members": 1, "starts": [{"a": torch.ones(1)}]}, ValueError, "start 0 does not: 0.bias"),
+    "draws": ({"num_samples": 10}, TypeError, "plain networks have no num_samples.*member=fit_svi"),
+    "options": ({"warmup": 0.5}, TypeError, "plain networks have no warmup"),
+    "few": ({"member": fit_svi, "num_samples": 3}, ValueError, "num_samples must be 5 or more"),
+    "step": ({"adversarial": -0.1}, ValueError, "fraction of the inputs' range"),
+    "beta": ({"beta": -1.0}, ValueError, "beta must lie between 0"),
+    "model": ({"model": nn.Linear(3, 1)}, TypeError, "model must be a BayesianNeuralNetwork"),
+}
+
+
+@pytest.mark.parametrize(("options", "kind", "words"), BAD.values(), ids=BAD)
+def test_settings_out_of_range(options, kind, words):
+    x, y = data()
+    with pytest.raises(kind, match=words):
+        fit_ensemble(**{"model": model(), "x": x, "y": y, "progress": False, **options})
+
+
+def test_layers_that_cannot_start_anew():
+    x, y = data()
+    own = BayesianNeuralNetwork(NoReset().double(), likelihood=likelihoods.heteroscedastic_gaussian)
+    with pytest.raises(ValueError, match=r"must have reset_parameters\(\).*'the network', NoReset"):
+        fit_ensemble(own, x, y, progress=False)
+
+
+def test_indices_cannot_be_moved():
+    network = nn.Sequential(nn.Embedding(5, 2), nn.Flatten(), nn.Linear(4, 2))
+    x, y = torch.randint(0, 5, (20, 2)), torch.randn(20)
+    own = BayesianNeuralNetwork(network, likelihood=likelihoods.heteroscedastic_gaussian)
+    with pytest.raises(ValueError, match="adversarial training moves the inputs"):
+        fit_ensemble(own, x, y, adversarial=0.01, progress=False)
