@@ -41,14 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compare(options: argparse.Namespace) -> int:
     settings = benchmark.Settings(
         data=options.data,
-        methods=tuple(options.methods),
+        methods=_methods(options.methods, options.data),
         seeds=tuple(range(options.seeds)),
-        hidden=tuple(options.hidden),
+        hidden=None if options.hidden is None else tuple(options.hidden),
         activation=options.activation,
         num_epochs=options.epochs,
         num_samples=options.samples,
         device=options.device,
         hold_out=options.hold_out,
+        folder=options.data_folder,
     )
     folder = Path(options.out if options.out is not None else f"results/{options.data}")
     benchmark.checked(settings)
@@ -72,6 +73,14 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _methods(names: Sequence[str], data: str) -> tuple[str, ...]:
+    """The methods named; of ``all`` those that the data allow."""
+    if "all" not in names:
+        return tuple(names)
+    real = data.startswith("uci/")
+    return tuple(name for name in benchmark.METHODS if real or name not in benchmark.OWN_NOISE)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bayesnn", description="Bayesian neural networks that fit well by default, and say when they did not."
@@ -86,16 +95,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     defaults = benchmark.Settings()
     add, names = compare.add_argument, list(benchmark.METHODS)
-    add("data", choices=list(benchmark.DATA), help="data set")
-    add("--methods", nargs="+", choices=names, default=names, metavar="METHOD",
-        help=f"among {', '.join(names)} (default: all)")  # fmt: skip
-    add("--seeds", type=_count, default=len(defaults.seeds), metavar="N",
+    add("data", choices=list(benchmark.DATA), metavar="DATA", help=f"data set, among {', '.join(benchmark.DATA)}")
+    add("--methods", nargs="+", choices=["all", *names], default=list(defaults.methods), metavar="METHOD",
+        help=f"among {', '.join(names)}; or all (default: {' '.join(defaults.methods)})")  # fmt: skip
+    add("--seeds", "--splits", type=_count, default=len(defaults.seeds), metavar="N",
         help="number of seeds, from 0 on: of the split, the start and the fit (default: %(default)s)")  # fmt: skip
+    add("--data", dest="data_folder", metavar="FOLDER",
+        help="folder with uci/<set>.npz (default: the environment's BAYESNN_DATA)")  # fmt: skip
     add("--hold-out", type=int, metavar="CLASS", help="the class that is never trained on (default: 9)")
-    add("--hidden", type=_count, nargs="*", default=list(defaults.hidden), metavar="WIDTH",
-        help=f"widths of the hidden layers (default: {' '.join(map(str, defaults.hidden))})")  # fmt: skip
-    add("--activation", choices=["relu", "silu", "tanh", "gelu"], default=defaults.activation,
-        help="of the hidden layers (default: %(default)s)")  # fmt: skip
+    pictures, tables = benchmark.PICTURES, benchmark.TABLES
+    add("--hidden", type=_count, nargs="*", metavar="WIDTH",
+        help=f"widths of the hidden layers (default: {pictures.hidden[0]}; uci: {tables.hidden[0]})")  # fmt: skip
+    add("--activation", choices=["relu", "silu", "tanh", "gelu"],
+        help=f"of the hidden layers (default: {pictures.activation}; uci: {tables.activation})")  # fmt: skip
     add("--epochs", type=_count, metavar="N", help="passes over the data (default: each method's own choice)")
     add("--samples", type=_count, default=defaults.num_samples, metavar="S",
         help="posterior draws (default: %(default)s)")  # fmt: skip

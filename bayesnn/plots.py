@@ -14,11 +14,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from bayesnn.predictive import Predictive
+from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.training import History
 from bayesnn.uncertainty import decompose, variance_decomposition
 
-__all__ = ["COLOURS", "detection_histogram", "elbo_curve", "regression_bands", "uncertain_pictures"]
+__all__ = [
+    "COLOURS",
+    "detection_histogram",
+    "elbo_curve",
+    "predicted_against_true",
+    "regression_bands",
+    "uncertain_pictures",
+]
 
 COLOURS = {
     "total": "#4d4d4d",
@@ -184,6 +191,34 @@ def elbo_curve(history: History, *, ax: Axes | None = None) -> Axes:
     margin = 0.15 * (later.max() - later.min()) + 0.05
     ax.set(xlabel="epoch", ylabel="nats per datum")
     ax.set_ylim(later.min() - (later.max() - later.min()) - margin, later.max() + margin)
+    ax.legend(frameon=False)
+    return ax
+
+
+def predicted_against_true(predictive: Predictive, y: Tensor, *, level: float = 0.9, ax: Axes | None = None) -> Axes:
+    """Predicted mean and central interval of each input over its true target; right predictions lie on the diagonal.
+
+    Args:
+        predictive: Predictions of one real target for N inputs.
+        y: Their true targets ``(N,)``.
+        level: Probability within each interval.
+        ax: Where to draw; a new one if left out.
+
+    Returns:
+        The axes. Both are in the units of ``y``.
+    """
+    expect_predictive(predictive)
+    if predictive.event_shape or predictive.has_enumerate_support:
+        raise NotImplementedError("predicted_against_true draws one real target; take one column, or use evaluate.")
+    ax = _axes(ax)
+    truth = predictive.checked(y).cpu().numpy()
+    low, high = (end.cpu().numpy() for end in predictive.interval(level))
+    mean = predictive.mean.cpu().numpy()
+    ends = [min(truth.min(), low.min()), max(truth.max(), high.max())]
+    ax.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
+    ax.vlines(truth, low, high, color=COLOURS["total"], alpha=0.5, linewidth=1.5, label=f"{100 * level:g} % interval")
+    ax.scatter(truth, mean, color="black", s=10, zorder=3, label="mean")
+    ax.set(xlabel="true target", ylabel="predicted target")
     ax.legend(frameon=False)
     return ax
 

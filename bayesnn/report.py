@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 import bayesnn
 from bayesnn import benchmark, plots
 from bayesnn.benchmark import Run, Settings
+from bayesnn.datasets import Split
 from bayesnn.predictive import Predictive
 from bayesnn.tables import html_table
 from bayesnn.uncertainty import scores
@@ -70,26 +71,16 @@ def _page(run: Run) -> str:
     seeds = f"Seeds {', '.join(map(str, settings.seeds))}; figures are mean ± standard deviation over them"
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>Trained on {len(split.x_train)} pictures of {len(split.classes)} classes "
-        f"({html.escape(', '.join(split.classes))}), tested on {len(split.x_test)} others and on {len(split.x_ood)} "
-        f"pictures of a class that was never shown. Network: {_network(settings)}. Prior of every method: normal, its "
-        f"scale falling with the fan-in, fan_in_normal({benchmark.PRIOR_SCALE:g}); svi fits the scales. Posterior "
-        f"draws: {settings.num_samples}. {seeds if len(settings.seeds) > 1 else 'One seed'}.</p>",
+        f"<p>{_data(split)} Network: {_network(settings)}. Prior of every method: normal, its scale falling with the "
+        f"fan-in, fan_in_normal({benchmark.PRIOR_SCALE:g}); svi fits the scales. Posterior draws of methods with "
+        f"draws of their own: {settings.num_samples}. {seeds if len(settings.seeds) > 1 else 'One seed'}.</p>",
         "<p><b>Stopped by hand: the table holds the fits that were finished.</b></p>" if run.interrupted else "",
         f'<div class="wide">{html_table(run.rows)}</div>',
-        _READING,
+        _READING_CLASSES if split.classes else _READING_REAL,
     ]
     for name, posterior in run.posteriors.items():
-        inside, outside = run.inside[name], run.outside[name]
         body += [f"<h2>{html.escape(name)}</h2>", f"<p><code>{html.escape(repr(posterior))}</code></p>"]
-        body.append(_picture(_histograms(inside, outside), f"{name}: uncertainty of known and never-seen classes"))
-        body.append("<p>The pictures it is most uncertain of, known and never seen together:</p>")
-        both = Predictive.concatenate([inside, outside])
-        truth = [f"is {split.classes[int(label)]}" for label in split.y_test] + ["unseen"] * len(split.x_ood)
-        pictures = plots.uncertain_pictures(
-            torch.cat([split.x_test, split.x_ood]), both, truth=truth, classes=split.classes
-        )
-        body.append(_picture(pictures, f"{name}: most uncertain pictures, aleatoric and epistemic part in nats"))
+        body += _pictures(run, name) if split.classes else [_predictions(run, name)]
         if posterior.num_samples == 1:
             body.append("<p>A single network cannot tell its two parts apart: all its doubt shows as aleatoric.</p>")
         history = posterior.history
@@ -106,7 +97,47 @@ def _page(run: Run) -> str:
     return _PAGE.format(title=html.escape(title), body="\n".join(body))
 
 
-_READING = """<ul>
+def _pictures(run: Run, name: str) -> list[str]:
+    """Histograms of the uncertainty in both worlds, and the pictures a method is most uncertain of."""
+    split, inside, outside = run.split, run.inside[name], run.outside[name]
+    parts = [_picture(_histograms(inside, outside), f"{name}: uncertainty of known and never-seen classes")]
+    parts.append("<p>The pictures it is most uncertain of, known and never seen together:</p>")
+    strange = split.x_ood if split.x_ood is not None else split.x_test[:0]
+    both = Predictive.concatenate([inside, outside])
+    truth = [f"is {split.classes[int(label)]}" for label in split.y_test] + ["unseen"] * len(strange)
+    pictures = plots.uncertain_pictures(torch.cat([split.x_test, strange]), both, truth=truth, classes=split.classes)
+    parts.append(_picture(pictures, f"{name}: most uncertain pictures, aleatoric and epistemic part in nats"))
+    return parts
+
+
+def _predictions(run: Run, name: str) -> str:
+    figure = Figure(figsize=(5.5, 4.2), layout="constrained")
+    plots.predicted_against_true(run.inside[name], run.split.y_test, ax=figure.subplots())
+    return _picture(figure, f"{name}: predicted against true targets of the test data")
+
+
+def _data(split: Split) -> str:
+    if not split.classes:
+        return (
+            f"Trained on {len(split.x_train)} rows of {split.x_train.shape[1]} features, tested on {len(split.x_test)}."
+        )
+    strange = 0 if split.x_ood is None else len(split.x_ood)
+    return (
+        f"Trained on {len(split.x_train)} pictures of {len(split.classes)} classes "
+        f"({html.escape(', '.join(split.classes))}), tested on {len(split.x_test)} others and on {strange} pictures of "
+        "a class that was never shown."
+    )
+
+
+_READING_REAL = """<ul>
+<li><b>NLL</b>: negative log predictive density in nats, in the units of the target; <b>RMSE</b>: root mean squared
+error in those units; smaller is better.</li>
+<li><b>coverage 90</b>: fraction of test targets within the central 90 % interval.</li>
+<li><b>fit s, predict s</b>: seconds to fit and to predict.</li>
+<li><b>ELBO</b>: evidence lower bound per datum in nats, the objective of the variational fits; larger is better.</li>
+</ul>"""
+
+_READING_CLASSES = """<ul>
 <li><b>NLL</b>: negative log predictive density in nats, <b>ECE</b>: expected calibration error; smaller is better.</li>
 <li><b>brier</b>: Brier score, between 0 and 2; smaller is better.</li>
 <li><b>mistakes</b>: AUROC, the chance that a mistake has a larger uncertainty (one less the largest probability) than a
@@ -134,7 +165,11 @@ def _picture(figure: Figure, description: str) -> str:
 
 
 def _network(settings: Settings) -> str:
-    if not settings.hidden:
+    network = settings.network
+    if not network.hidden:
         return "linear"
-    layers = "one hidden layer" if len(settings.hidden) == 1 else "hidden layers"
-    return f"{layers} of {' and '.join(map(str, settings.hidden))} units, {settings.activation}"
+    layers = "one hidden layer" if len(network.hidden) == 1 else "hidden layers"
+    return (
+        f"{layers} of {' and '.join(map(str, network.hidden))} units, {network.activation}, with dropout layers of "
+        f"rate {network.dropout:g} that only the dropout methods use"
+    )

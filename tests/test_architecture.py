@@ -19,6 +19,7 @@ FLOORS = [
     {"elbo", "pyro_model", "posterior", "evaluation", "plots"},
     {"points", "fitting"},
     {"methods"},
+    {"roster"},
     {"benchmark"},
     {"report"},
     {"cli", "__init__"},

@@ -8,6 +8,7 @@ import re
 from functools import partial
 from importlib.metadata import entry_points
 
+import numpy as np
 import pytest
 
 import bayesnn
@@ -16,7 +17,21 @@ from bayesnn.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:the ELBO, .* is below")  # fits of a few epochs
 
-TINY = ["compare", "digits", "--hidden", "5", "--epochs", "2", "--seeds", "1", "--samples", "5"]
+TINY = [
+    "compare",
+    "digits",
+    "--hidden",
+    "5",
+    "--epochs",
+    "2",
+    "--seeds",
+    "1",
+    "--samples",
+    "5",
+    "--methods",
+    "map",
+    "svi",
+]
 ONE = [*TINY, "--methods", "map"]
 KEYS = {
     "accuracy",
@@ -32,11 +47,12 @@ KEYS = {
 }
 SETTINGS = benchmark.Settings()
 DEFAULTS = {
-    "methods": "all",
+    "methods": " ".join(SETTINGS.methods),
     "seeds": str(len(SETTINGS.seeds)),
+    "data": "the environment's BAYESNN_DATA",
     "hold-out": str(inspect.signature(datasets.digits).parameters["hold_out"].default),
-    "hidden": " ".join(map(str, SETTINGS.hidden)),
-    "activation": SETTINGS.activation,
+    "hidden": "400; uci: 50",
+    "activation": "silu; uci: relu",
     "epochs": "each method's own choice",
     "samples": str(SETTINGS.num_samples),
     "out": "results/DATA",
@@ -193,14 +209,14 @@ def test_a_fault_of_ours_is_not_passed_off_as_the_users(tmp_path, fails):
     ("words", "said"),
     [
         ([], "the following arguments are required: command"),
-        (["compare"], "the following arguments are required: data"),
+        (["compare"], "the following arguments are required: DATA"),
         (["compare", "letters"], "invalid choice: 'letters'.*digits"),
         ([*TINY, "--methods", "magic"], "invalid choice: 'magic'.*map.*svi"),
         ([*TINY, "--methods"], "expected at least one argument"),
         ([*TINY, "--activation", "wiggle"], "invalid choice: 'wiggle'.*relu"),
         ([*TINY, "--frobnicate"], "unrecognized arguments: --frobnicate"),
         *(
-            ([*TINY, f"--{option}", count], f"--{option}: must be a whole number, 1 or more; got '{count}'")
+            ([*TINY, f"--{option}", count], f"--{option}.*: must be a whole number, 1 or more; got '{count}'")
             for option in ("seeds", "hidden", "epochs", "samples")
             for count in ("0", "two", "1.5")
         ),
@@ -301,7 +317,11 @@ def test_help_tells_every_option_once_and_no_default_of_none(capsys):
 
 
 def test_the_defaults_the_help_tells_in_words_are_those_of_the_settings():
-    assert SETTINGS.methods == tuple(benchmark.METHODS)
+    assert set(SETTINGS.methods) < set(benchmark.METHODS)
+    assert SETTINGS.network == benchmark.PICTURES
+    assert benchmark.Settings(data="uci/yacht").network == benchmark.TABLES
+    assert (benchmark.PICTURES.hidden, benchmark.PICTURES.activation) == ((400,), "silu")
+    assert (benchmark.TABLES.hidden, benchmark.TABLES.activation) == ((50,), "relu")
     assert (SETTINGS.num_epochs, SETTINGS.device, SETTINGS.hold_out) == (None, None, None)
 
 
@@ -315,3 +335,58 @@ def test_version_and_help_need_no_command(capsys):
 
 def test_the_command_is_installed():
     assert {script.value for script in entry_points(group="console_scripts", name="bayesnn")} == {"bayesnn.cli:main"}
+
+
+@pytest.fixture
+def uci_folder(tmp_path):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(40, 3))
+    order = np.stack([generator.permutation(40) for _ in range(20)]).astype(np.uint16)
+    (tmp_path / "uci").mkdir()
+    np.savez(tmp_path / "uci" / "yacht.npz", X=x, y=x.sum(1), train_idx=order[:, :36], test_idx=order[:, 36:])
+    return tmp_path
+
+
+def test_a_uci_set_is_compared_on_its_splits(uci_folder, capsys):
+    words = ["compare", "uci/yacht", "--data", str(uci_folder), "--splits", "2", "--methods", "map", "own_noise"]
+    words += ["--epochs", "2", "--quiet", "--out", str(uci_folder / "out")]
+    assert main(words) == 0
+    out, _ = capsys.readouterr()
+    assert re.search(r"method +NLL +RMSE +coverage 90", out)
+    written = strict((uci_folder / "out" / "results.json").read_text())
+    assert [row["method"] for row in written["rows"]] == ["map", "own_noise"]
+    assert written["sizes"] == {"x_train": 36, "x_test": 4}
+    page = (uci_folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Trained on 36 rows of 3 features" in page
+    assert page.count("data:image/png") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["uci/energy"], r"the folder must hold uci/energy\.npz; there is no .*"),
+        (["uci/yacht", "--hold-out", "3"], "a class can be held out of classes only; uci/yacht has real targets."),
+        (["digits", "--methods", "own_noise"], "own_noise needs real targets; digits has classes."),
+    ],
+    ids=["file", "class", "noise"],
+)
+def test_what_does_not_fit_the_data_is_said_in_one_line(words, said, uci_folder, capsys):
+    folder = ["--data", str(uci_folder), "--quiet", "--out", str(uci_folder / "out")]
+    assert main(["compare", *words, *folder]) == 2
+    assert re.fullmatch(rf"bayesnn: {said}\n", capsys.readouterr().err)
+
+
+def test_without_a_folder_it_says_where_one_goes(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("BAYESNN_DATA", raising=False)
+    assert main(["compare", "uci/yacht", "--quiet", "--out", str(tmp_path)]) == 2
+    assert "pass --data FOLDER or folder=..., or set BAYESNN_DATA" in capsys.readouterr().err
+
+
+def test_all_methods_are_those_the_data_allow(monkeypatch, uci_folder):
+    seen = []
+    monkeypatch.setattr(benchmark, "run", lambda settings, **_: seen.append(settings.methods) or 1 / 0)
+    for data in ("digits", "uci/yacht"):
+        with pytest.raises(ZeroDivisionError):
+            main(["compare", data, "--methods", "all", "--data", str(uci_folder), "--out", str(uci_folder / "out")])
+    assert set(seen[1]) == set(benchmark.METHODS)
+    assert set(seen[0]) == set(benchmark.METHODS) - set(benchmark.OWN_NOISE)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from bayesnn.datasets import digits
+from bayesnn.datasets import UCI, digits, uci
 
 PIXELS, LABELS = load_digits(return_X_y=True)
 
@@ -95,3 +95,36 @@ def test_repr_tells_the_sizes():
 def test_bad_settings_get_one_clear_sentence(options, words):
     with pytest.raises(ValueError, match=words):
         digits(**options)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two splits of ten rows, told apart by their numbers."""
+    (tmp_path / "uci").mkdir()
+    rows = np.arange(20.0).reshape(10, 2)
+    order = np.array([np.arange(10), np.arange(10)[::-1]], dtype=np.uint16)
+    arrays = {"X": rows, "y": rows[:, 0] / 2, "train_idx": order[:, :9], "test_idx": order[:, 9:]}
+    np.savez(tmp_path / "uci" / "yacht.npz", **arrays)
+    return tmp_path
+
+
+def test_a_uci_split_holds_the_rows_it_names(folder, monkeypatch):
+    first, second = uci("yacht", folder=folder), uci("yacht", seed=1, folder=folder)
+    assert first.y_train.tolist() == list(range(9))
+    assert (first.y_test.tolist(), second.y_test.tolist()) == ([9], [0])
+    assert torch.equal(second.x_test, torch.tensor([[0.0, 1.0]], dtype=torch.float64))
+    assert repr(second) == "Split(uci/yacht, split 1: 9 train, 1 test; inputs (2,), real targets)"
+    monkeypatch.setenv("BAYESNN_DATA", str(folder))
+    assert torch.equal(uci("yacht").x_train, first.x_train)
+
+
+def test_a_uci_set_that_is_not_there_gets_a_sentence(folder, monkeypatch):
+    with pytest.raises(ValueError, match=f"name must be one of {', '.join(UCI)}; got 'iris'"):
+        uci("iris", folder=folder)
+    with pytest.raises(ValueError, match="yacht has 2 splits, from 0 to 1; got 2"):
+        uci("yacht", seed=2, folder=folder)
+    with pytest.raises(FileNotFoundError, match=r"must hold uci/boston\.npz"):
+        uci("boston", folder=folder)
+    monkeypatch.delenv("BAYESNN_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match="set BAYESNN_DATA"):
+        uci("yacht")

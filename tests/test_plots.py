@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from torch.distributions import Categorical, Independent, Normal
 
+from bayesnn import plots
 from bayesnn.plots import COLOURS, detection_histogram, elbo_curve, regression_bands, uncertain_pictures
 from bayesnn.predictive import Predictive
 from bayesnn.training import History
@@ -311,3 +312,20 @@ def test_the_terms_of_the_curve_are_told_by_the_line_not_by_a_colour_of_some_par
 def test_a_fit_without_a_kl_has_no_curve(epochs):
     with pytest.raises(ValueError, match=r"elbo_curve needs the history of a variational fit"):
         elbo_curve(History(epochs, 1.0, False))
+
+
+def test_predictions_against_the_truth_show_mean_and_interval():
+    normal = Normal(torch.tensor([[1.0, 2.0], [3.0, 2.0]]), 1.0)
+    predictive = Predictive(normal)
+    ax = plots.predicted_against_true(predictive, torch.tensor([1.5, 2.5]), level=0.5)
+    marks = ax.collections[-1].get_offsets()
+    np.testing.assert_allclose(marks, [[1.5, 2.0], [2.5, 2.0]], rtol=1e-6)
+    low, high = predictive.interval(0.5)
+    found = np.array(ax.collections[0].get_segments())
+    np.testing.assert_allclose(found[:, :, 1], torch.stack([low, high], 1), rtol=1e-6)
+    assert "50 % interval" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_predictions_of_classes_have_no_such_picture():
+    with pytest.raises(NotImplementedError, match="draws one real target"):
+        plots.predicted_against_true(Predictive(Categorical(torch.ones(1, 2, 3))), torch.zeros(2))

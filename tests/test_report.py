@@ -49,7 +49,9 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def run():
-    return benchmark.run(Settings(hidden=(5, 4), num_epochs=2, num_samples=5, seeds=(0, 1)), progress=False)
+    return benchmark.run(
+        Settings(methods=("map", "svi"), hidden=(5, 4), num_epochs=2, num_samples=5, seeds=(0, 1)), progress=False
+    )
 
 
 @pytest.fixture(scope="module")

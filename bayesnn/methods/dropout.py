@@ -51,7 +51,8 @@ def fit_dropout(
     :math:`1 - p` the chance of keeping an input,
 
     .. math:: \max_M \; \sum_n \mathbb{E}_z[\log p(y_n \mid x_n, M z)]
-              + \sum_{\text{masked } M_l} (1 - p_l) \log p(M_l) + \sum_{\text{other } m} \log p(m),
+              + \sum_{\text{masked } M_l} \bigl((1 - p_l) \log p(M_l) + p_l \log p(0)\bigr)
+              + \sum_{\text{other } m} \log p(m),
 
     with the model's own priors. For a Gaussian likelihood of precision :math:`\tau` and the prior
     :math:`N(0, l^{-2})` this is the least-squares loss with the paper's weight decay
@@ -183,9 +184,14 @@ def _with_settings(
 
 
 def _log_prior(model: BayesianNeuralNetwork, at: Mapping[str, Tensor], keep: Mapping[str, float | Tensor]) -> Tensor:
-    """Log-prior density with each masked parameter's multiplied by its chance of being kept."""
-    each = {name: p.log_prob(at[name]).sum() for name, p in (model.priors() | model.latents()).items()}
-    return torch.stack([keep.get(name, 1.0) * log_prior for name, log_prior in each.items()]).sum()
+    """Expected log-prior density: a masked weight is itself with the chance of being kept, and else 0."""
+    total = []
+    for name, prior in (model.priors() | model.latents()).items():
+        own = prior.log_prob(at[name]).sum()
+        if name in keep:
+            own = keep[name] * own + (1 - keep[name]) * prior.log_prob(torch.zeros_like(at[name])).sum()
+        total.append(own)
+    return torch.stack(total).sum()
 
 
 def _keep(mask: Mask, logit: Tensor | None) -> float | Tensor:

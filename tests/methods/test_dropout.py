@@ -98,7 +98,9 @@ def test_masked_weights_are_penalised_by_their_chance_of_being_kept():
 
     start = model(0.2, prior=priors.normal(0.01))
     masked = sum(
-        float(start.priors()[name].log_prob(value).sum()) for name, value in start.start().items() if "weight" in name
+        float((start.priors()[name].log_prob(value) - start.priors()[name].log_prob(0 * value)).sum())
+        for name, value in start.start().items()
+        if "weight" in name
     )
     assert loss(0.5) - loss(0.1) == pytest.approx(0.4 * masked / len(x), rel=1e-6)
 

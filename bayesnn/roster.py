@@ -1,0 +1,54 @@
+"""The roster: every method by name, with one way to call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bayesnn.methods.dropout import fit_dropout
+from bayesnn.methods.ensemble import fit_ensemble
+from bayesnn.methods.map import fit_map
+from bayesnn.methods.svi import fit_svi
+
+__all__ = ["METHODS", "OWN_NOISE", "QUICK", "Fit"]
+
+Fit = Callable[..., Any]
+"""``(model, x, y, *, num_samples, num_epochs, device, seed, progress) -> posterior``."""
+
+
+def _one_draw(fit: Fit, **settings: Any) -> Fit:
+    """A method whose draws cannot be chosen."""
+
+    def run(model: Any, x: Any, y: Any, *, num_samples: int, **options: Any) -> Any:
+        return fit(model, x, y, **settings, **options)
+
+    return run
+
+
+def _draws(fit: Fit, **settings: Any) -> Fit:
+    """A method with draws."""
+
+    def run(model: Any, x: Any, y: Any, **options: Any) -> Any:
+        return fit(model, x, y, **settings, **options)
+
+    return run
+
+
+METHODS: dict[str, Fit] = {
+    "map": _one_draw(fit_map),
+    "own_noise": _one_draw(fit_map),
+    "dropout": _draws(fit_dropout),
+    "concrete_dropout": _draws(fit_dropout, concrete=True),
+    "ensemble": _one_draw(fit_ensemble),
+    "adversarial_ensemble": _one_draw(fit_ensemble, adversarial=0.01),
+    "own_noise_ensemble": _one_draw(fit_ensemble, adversarial=0.01),
+    "svi": _draws(fit_svi),
+    "svi_ensemble": _draws(fit_ensemble, member=fit_svi),
+}
+"""Every method by the name of its row."""
+
+OWN_NOISE = ("own_noise", "own_noise_ensemble")
+"""Those whose network predicts its own noise: for real targets alone."""
+
+QUICK = ("map", "dropout", "ensemble", "svi")
+"""Those that a comparison takes unless told otherwise."""
