@@ -34,7 +34,7 @@ def rhat(chains: Tensor) -> Tensor:
 
     References:
         Vehtari et al. (2021), Rank-Normalization, Folding, and Localization: An Improved R-hat for Assessing
-        Convergence of MCMC, arXiv:1903.08008, equations 1 to 4, 14 and section 4.
+        Convergence of MCMC, arXiv:1903.08008, sections 3.1 and 4.
 
     Example:
         >>> bool(rhat(torch.randn(4, 500, 1)) < 1.05)
@@ -52,8 +52,9 @@ def effective_sample_size(chains: Tensor) -> Tensor:
 
     .. math:: S_\mathrm{eff} = \frac{C T}{1 + 2 \sum_t \hat\rho_t},
 
-    with :math:`\hat\rho_t` the autocorrelation at lag :math:`t` of the draws' normal scores, which counts what half-chains
-    differ by as correlation, summed as long as pairs of neighbours are positive. It is at most :math:`C T \log_{10} C T`.
+    with :math:`\hat\rho_t` the autocorrelation at lag :math:`t` of the draws' normal scores, which counts what
+    half-chains differ by as correlation, summed as long as pairs of neighbours are positive. It is at most
+    :math:`C T \log_{10} C T`.
 
     Args:
         chains: Draws ``(C, T, Q)``: C chains of T draws, 4 at least, of Q quantities.
@@ -65,7 +66,7 @@ def effective_sample_size(chains: Tensor) -> Tensor:
         ValueError: If chains have fewer than four draws.
 
     References:
-        Vehtari et al. (2021), arXiv:1903.08008, equations 10 to 13 and section 4; Geyer (1992), Practical Markov Chain
+        Vehtari et al. (2021), arXiv:1903.08008, sections 3.2 and 4; Geyer (1992), Practical Markov Chain
         Monte Carlo, Statistical Science 7(4), section 3.3, for the sum.
 
     Example:
@@ -85,7 +86,7 @@ def effective_sample_size(chains: Tensor) -> Tensor:
 
 
 def rank_normalised(chains: Tensor) -> Tensor:
-    r"""Normal scores of draws, :math:`\Phi^{-1}((r - 3/8) / (S + 1/4))` of the rank :math:`r` among all S of a quantity.
+    r"""Normal scores of draws, :math:`\Phi^{-1}((r - 3/8) / (S + 1/4))` of the rank :math:`r` among all S.
 
     Equal draws share the mean of their ranks. The offsets are Blom's (1958).
 

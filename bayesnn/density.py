@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pyro.distributions as dist
+import pyro.poutine as poutine
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
+from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.transforms import ExpTransform, Transform, identity_transform
 
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import center
+from bayesnn.pyro_model import PyroModel
 
-__all__ = ["Layout", "LogJoint"]
+__all__ = ["Layout", "LogJoint", "TracedJoint"]
 
 
 @dataclass(frozen=True)
@@ -61,17 +64,20 @@ class LogJoint:
 
     Args:
         model: A model that knows its data.
+        x: All training inputs.
+        y: Their targets, as the model has them.
 
     Example:
         >>> from bayesnn import likelihoods, networks, priors
         >>> model = BayesianNeuralNetwork(networks.mlp(2, 2, hidden=()), priors.normal(3.0), likelihoods.categorical)
-        >>> joint = LogJoint(model)
-        >>> joint.values(joint.vector({"0.weight": torch.ones(2, 2), "0.bias": torch.zeros(2)}))["0.bias"]
-        tensor([0., 0.])
+        >>> joint = LogJoint(model, torch.zeros(5, 2), torch.zeros(5).long())
+        >>> z = joint.vector({"0.weight": torch.zeros(2, 2), "0.bias": torch.zeros(2)})
+        >>> joint.log_likelihood(z, joint.x, joint.y).exp()
+        tensor([0.5000, 0.5000, 0.5000, 0.5000, 0.5000])
     """
 
-    def __init__(self, model: BayesianNeuralNetwork) -> None:
-        self.model = model
+    def __init__(self, model: BayesianNeuralNetwork, x: Tensor, y: Tensor) -> None:
+        self.model, self.x, self.y = model, x, y
         self.priors = model.priors() | model.latents()
         sites = {name: _site(prior) for name, prior in self.priors.items()}
         self.layout = Layout({name: site.loc.shape for name, site in sites.items()})
@@ -114,9 +120,17 @@ class LogJoint:
         """Log-likelihood of each datum ``(N,)`` at one vector, in nats."""
         return self.model.log_likelihood(self.values(z), x, y)
 
-    def potential(self, z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def potential(self, z: Tensor) -> Tensor:
         """Minus the log joint density of the unconstrained values and all the data, in nats."""
-        return -self.log_likelihood(z, x, y).sum() - self.log_prior(z)
+        return -self.log_likelihood(z, self.x, self.y).sum() - self.log_prior(z)
+
+    def latents(self) -> list[str]:
+        """Names of the sites that mean something by themselves: the likelihood's unknowns."""
+        return list(self.model.latents())
+
+    def start(self) -> dict[str, Tensor]:
+        """The network's own weights."""
+        return self.model.start()
 
     def _constrained(self, free: dict[str, Tensor]) -> dict[str, Tensor]:
         return free | {name: bijection(free[name]) for name, bijection in self._bijections.items()}
@@ -146,3 +160,59 @@ def _site(prior: Distribution) -> _Site:
             spread = other.stddev
             usable = spread.isfinite() & (spread > 0)
             return _Site(middle, torch.where(usable, spread, torch.ones_like(spread)), None, False)
+
+
+class TracedJoint:
+    r"""The same of a Pyro model of the user's own: Pyro traces it, and :math:`z` is the unconstrained value itself.
+
+    Args:
+        model: A model that knows its data.
+        x: All training inputs.
+        y: Their targets.
+
+    Raises:
+        NotImplementedError: If a latent site is discrete, or the model chooses a part of its data itself.
+    """
+
+    def __init__(self, model: PyroModel, x: Tensor, y: Tensor) -> None:
+        self.model, self.x, self.y = model, x, y
+        for name, fn in self._latent_sites():
+            if fn[0].support.is_discrete:
+                raise NotImplementedError(
+                    f"latent sites must be continuous; {name!r} is a {type(fn[0]).__name__}. Sum it out in the model: "
+                    "observe a MixtureSameFamily, say."
+                )
+        middle, self._potential, self._to_free, _ = initialize_model(model, (x, y))
+        self.layout = Layout({name: value.shape for name, value in middle.items()})
+
+    def values(self, z: Tensor) -> dict[str, Tensor]:
+        """Values of all sites ``(..., *shape)`` at vectors ``(..., P)``."""
+        return {name: self._to_free[name].inv(free) for name, free in self.layout.split(z).items()}
+
+    def vector(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The vector ``(..., P)`` of values of all sites, the inverse of `values`."""
+        return self.layout.join({name: self._to_free[name](value) for name, value in values.items()})
+
+    def prior_draws(self, number: int) -> Tensor:
+        """Draws from the prior ``(number, P)``, by the global random state."""
+        draws = [{name: value for name, (_, value) in self._latent_sites()} for _ in range(number)]
+        return self.vector({name: torch.stack([draw[name] for draw in draws]) for name in draws[0]})
+
+    def potential(self, z: Tensor) -> Tensor:
+        """Minus the log joint density of the unconstrained values and all the data, in nats."""
+        return self._potential(self.layout.split(z))
+
+    def latents(self) -> list[str]:
+        """None: which of the sites are weights is not known."""
+        return []
+
+    def start(self) -> dict[str, Tensor]:
+        """There are no weights to begin with."""
+        raise TypeError(
+            'start="network" needs a BayesianNeuralNetwork; pass the values of your own model\'s sites instead.'
+        )
+
+    def _latent_sites(self) -> Iterator[tuple[str, tuple[Distribution, Tensor]]]:
+        for name, site in poutine.trace(self.model).get_trace(self.x, self.y).iter_stochastic_nodes():
+            if type(site["fn"]).__name__ != "_Subsample":  # a plate's indices
+                yield name, (site["fn"], site["value"].detach())

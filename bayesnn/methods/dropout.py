@@ -119,10 +119,13 @@ def fit_dropout(
         logits = logits if concrete else {}
         leaves = [value.requires_grad_() for value in (*free.values(), *logits.values())]
 
+        at_zero = {name: model.priors()[name].log_prob(torch.zeros_like(free[name])).sum() for name in keep_of}
+
         def loss(step: int, batch: Sequence[Tensor]) -> dict[str, Tensor]:
             at = objective.weights(free)
             misfit = objective.misfit(at, *batch)
-            penalty = -_log_prior(model, at, {n: _keep(masks[m], logits.get(m)) for n, m in keep_of.items()})
+            keep = {name: _keep(masks[mask], logits.get(mask)) for name, mask in keep_of.items()}
+            penalty = -_log_prior(model, at, keep, at_zero)
             penalty = penalty - sum(_entropy(masks[name], logit) for name, logit in logits.items())
             return {"loss": misfit + penalty / num_data, "misfit": misfit}
 
@@ -183,15 +186,16 @@ def _with_settings(
     return BayesianNeuralNetwork(network, prior, likelihood, standardise=model.standardise)
 
 
-def _log_prior(model: BayesianNeuralNetwork, at: Mapping[str, Tensor], keep: Mapping[str, float | Tensor]) -> Tensor:
+def _log_prior(
+    model: BayesianNeuralNetwork,
+    at: Mapping[str, Tensor],
+    keep: Mapping[str, float | Tensor],
+    at_zero: Mapping[str, Tensor],
+) -> Tensor:
     """Expected log-prior density: a masked weight is itself with the chance of being kept, and else 0."""
-    total = []
-    for name, prior in (model.priors() | model.latents()).items():
-        own = prior.log_prob(at[name]).sum()
-        if name in keep:
-            own = keep[name] * own + (1 - keep[name]) * prior.log_prob(torch.zeros_like(at[name])).sum()
-        total.append(own)
-    return torch.stack(total).sum()
+    each = {name: p.log_prob(at[name]).sum() for name, p in (model.priors() | model.latents()).items()}
+    each |= {name: keep[name] * each[name] + (1 - keep[name]) * at_zero[name] for name in keep}
+    return torch.stack(list(each.values())).sum()
 
 
 def _keep(mask: Mask, logit: Tensor | None) -> float | Tensor:
