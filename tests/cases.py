@@ -16,6 +16,8 @@ class Method:
     fit: Callable[..., Any]
     options: dict[str, Any] = field(default_factory=dict)
     one_draw: bool = False
+    without: tuple[str, ...] = ()
+    """Shared settings it has no use for."""
 
 
 METHODS = [
