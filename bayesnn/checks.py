@@ -15,6 +15,7 @@ from bayesnn.seeding import seeded
 
 __all__ = [
     "check_columns",
+    "check_count",
     "check_integers",
     "check_names",
     "check_network",
@@ -69,6 +70,12 @@ def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
             "batch normalisation? Use nn.LayerNorm or nn.GroupNorm."
         )
     return first.shape[1]
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no number of things."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number, 1 or more; got {value!r}.")
 
 
 def check_names(names: Sequence[str], reserved: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.utils.data import DataLoader, Dataset
 
+from bayesnn.checks import check_count
 from bayesnn.data import as_inputs, on_device
 from bayesnn.predictive import Predictive
 from bayesnn.training import History
@@ -106,7 +107,7 @@ class WeightPosterior:
         """
         if self.draws is None:
             raise NotImplementedError(f"{self.method} has no other draws than the {self.num_samples} it was made of.")
-        _check_num_samples(num_samples)
+        check_count("num_samples", num_samples)
         return replace(self, weights=self.draws(num_samples, seed))
 
     def to(self, device: torch.device | str) -> WeightPosterior:
@@ -135,11 +136,6 @@ class WeightPosterior:
                 f"x must look like the training inputs, {self.model.input_words}; got {tuple(inputs.shape)}: {error}"
             ) from error
         return Predictive.concatenate([Predictive(part) for part in members])
-
-
-def _check_num_samples(num_samples: int) -> None:
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-        raise ValueError(f"num_samples must be a whole number, 1 or more; got {num_samples!r}.")
 
 
 def _batches(x: Any) -> Iterator[Any]:

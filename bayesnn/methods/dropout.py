@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bayesnn import priors
+from bayesnn.checks import check_count
 from bayesnn.fitting import epochs_for, isolated, prepared
 from bayesnn.likelihoods import Gaussian
 from bayesnn.masks import Mask, masks_of, trace_masks, with_masks
@@ -104,8 +105,7 @@ def fit_dropout(
         >>> fit_dropout(model, x, y, num_samples=10, num_epochs=2, progress=False)(x).num_samples
         10
     """
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-        raise ValueError(f"num_samples must be a whole number, 1 or more; got {num_samples!r}.")
+    check_count("num_samples", num_samples)
     model, inputs, targets = prepared(_with_settings(model, rate, concrete, length_scale, precision), x, y, device)
     few = inputs[:8]
     read_by = trace_masks(model.network, lambda: model.outputs(model.start(), few), inputs.device)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bayesnn.checks import check_count
 from bayesnn.fitting import check_seed, epochs_for, isolated, prepared
 from bayesnn.methods.map import STEPS, fit_map, last_log_joint
 from bayesnn.model import BayesianNeuralNetwork
@@ -98,8 +99,7 @@ def fit_ensemble(
         >>> fit_ensemble(model, x, y, num_epochs=2, progress=False)(x).num_samples
         5
     """
-    if isinstance(num_members, bool) or not isinstance(num_members, int) or num_members < 1:
-        raise ValueError(f"num_members must be a whole number, 1 or more; got {num_members!r}. Write num_members=5.")
+    check_count("num_members", num_members)
     if starts is not None and len(starts) != num_members:
         raise ValueError(f"starts must hold one start for each of the {num_members} members; got {len(starts)}.")
     if not isinstance(model, BayesianNeuralNetwork):

@@ -13,6 +13,7 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from bayesnn.axes import principal_axes
+from bayesnn.checks import check_count
 from bayesnn.elbo import MeanFieldELBO
 from bayesnn.fitting import epochs_for, isolated, prepared, prepared_pyro_model
 from bayesnn.guides import AutoNormal, built, guide_draws
@@ -197,9 +198,8 @@ def fit_svi(
 
 
 def _check_settings(num_samples: int, warmup: float, num_particles: int, temperature: float, start: Start) -> None:
-    for name, value in (("num_samples", num_samples), ("num_particles", num_particles)):
-        if not (isinstance(value, int) and value >= 1):
-            raise ValueError(f"{name} must be a whole number, 1 or more; got {value!r}.")
+    check_count("num_samples", num_samples)
+    check_count("num_particles", num_particles)
     if not 0 <= warmup <= 1:
         raise ValueError(
             f"warmup must be a fraction of the steps between 0 and 1; got {warmup}. Write warmup=0.5, say."
