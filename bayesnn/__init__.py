@@ -6,6 +6,7 @@ from bayesnn.methods.dropout import fit_dropout
 from bayesnn.methods.ensemble import fit_ensemble
 from bayesnn.methods.map import fit_map
 from bayesnn.methods.svi import fit_svi
+from bayesnn.methods.swag import fit_swag
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
@@ -23,6 +24,7 @@ __all__ = [
     "fit_ensemble",
     "fit_map",
     "fit_svi",
+    "fit_swag",
     "likelihoods",
     "misclassification",
     "networks",

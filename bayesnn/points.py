@@ -51,8 +51,14 @@ class Objective:
 
     def free(self, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unconstrained values of all sites: the weights given, the likelihood's unknowns in their priors' middle."""
-        middle = {name: biject_to(p.support).inv(center(p)) for name, p in self.model.latents().items()}
-        return {name: value.detach().clone() for name, value in {**start, **middle}.items()}
+        middle = {name: center(prior) for name, prior in self.model.latents().items()}
+        return self.unconstrained({**middle, **start})
+
+    def unconstrained(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Unconstrained values from values of all sites: the inverse of `weights`."""
+        latents = self.model.latents()
+        free = {n: biject_to(latents[n].support).inv(v) if n in latents else v for n, v in values.items()}
+        return {name: value.detach().clone() for name, value in free.items()}
 
     def weights(self, free: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Values of all sites from unconstrained ones."""

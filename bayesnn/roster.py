@@ -9,6 +9,7 @@ from bayesnn.methods.dropout import fit_dropout
 from bayesnn.methods.ensemble import fit_ensemble
 from bayesnn.methods.map import fit_map
 from bayesnn.methods.svi import fit_svi
+from bayesnn.methods.swag import fit_swag
 
 __all__ = ["METHODS", "OWN_NOISE", "QUICK", "Fit"]
 
@@ -43,6 +44,7 @@ METHODS: dict[str, Fit] = {
     "adversarial_ensemble": _one_draw(fit_ensemble, adversarial=0.01),
     "own_noise_ensemble": _one_draw(fit_ensemble, adversarial=0.01),
     "svi": _draws(fit_svi),
+    "swag": _draws(fit_swag),
     "svi_ensemble": _draws(fit_ensemble, member=fit_svi),
 }
 """Every method by the name of its row."""

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ Loss = Callable[[int, Sequence[Tensor]], dict[str, Tensor]]
 
 Callback = Callable[[int, dict[str, float]], object]
 """Called after each epoch with its number and the mean of each term."""
+
+_ADAM = partial(torch.optim.Adam, fused=True)
 
 _FINAL_RATE = 0.001
 """The step size falls to this fraction of its start, along half a cosine."""
@@ -90,6 +93,8 @@ def optimise(
     progress: bool = True,
     callback: Callback | None = None,
     label: str = "fit",
+    method: Callable[..., torch.optim.Optimizer] = _ADAM,
+    final_rate: float = _FINAL_RATE,
 ) -> History:
     """Minimise a loss by Adam, in place.
 
@@ -105,6 +110,8 @@ def optimise(
         progress: Whether to show a progress bar.
         callback: Called after each epoch with its number and the mean of each term.
         label: What the bar says.
+        method: What makes another optimiser of ``(parameters, lr=...)``.
+        final_rate: Fraction of its start to which the step size falls; 1 keeps it.
 
     Returns:
         The mean of every term in each epoch.
@@ -122,7 +129,7 @@ def optimise(
     if not (learning_rate > 0 and math.isfinite(learning_rate)):
         raise ValueError(f"learning_rate must be positive; got {learning_rate}. Write learning_rate=0.01, say.")
     leaves = list(parameters)
-    optimiser = torch.optim.Adam(leaves, lr=learning_rate, fused=True)
+    optimiser = method(leaves, lr=learning_rate)
     num_steps, step = num_epochs * len(batches), 0
     epochs: list[dict[str, float]] = []
     states = [(_copied(leaves), 0)]
@@ -134,7 +141,7 @@ def optimise(
                 states = [*states[-1:], (_copied(leaves), epoch)]
             sums: dict[str, Tensor] = {}
             for batch in batches:
-                rate = _FINAL_RATE + (1 - _FINAL_RATE) * (1 + math.cos(math.pi * step / num_steps)) / 2
+                rate = final_rate + (1 - final_rate) * (1 + math.cos(math.pi * step / num_steps)) / 2
                 optimiser.param_groups[0]["lr"] = learning_rate * rate
                 terms = loss(step, batch)
                 optimiser.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""How long an ensemble takes, side by side and one after another, over one network alone: `python benchmarks/ensembles.py`."""
+"""How long an ensemble takes, side by side and in turn, over one network alone: `python benchmarks/ensembles.py`."""
 
 import torch
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesnn import BayesianNeuralNetwork, fit_dropout, fit_ensemble, fit_map, fit_svi, likelihoods, networks
+from bayesnn import BayesianNeuralNetwork, fit_dropout, fit_ensemble, fit_map, fit_svi, fit_swag, likelihoods, networks
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ METHODS = [
     Method("ensemble", fit_ensemble, {"num_epochs": 5, "num_members": 7}),
     Method("ensemble in turn", fit_ensemble, {"num_epochs": 5, "num_members": 7, "vectorised": False}),
     Method("ensemble of svi", fit_ensemble, {"num_epochs": 10, "num_members": 2, "num_samples": 7, "member": fit_svi}),
+    Method("swag", fit_swag, {"num_epochs": 5, "num_samples": 7, "num_snapshots": 5}),
     Method("svi", fit_svi, {"num_epochs": 10, "num_samples": 7, "batch_size": 16}),
 ]
 

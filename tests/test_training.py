@@ -205,3 +205,21 @@ def test_impossible_learning_rates_are_refused(rate):
     weight = leaf()
     with pytest.raises(ValueError, match=f"learning_rate must be positive; got {rate}"):
         fit(slope(weight), weight, learning_rate=rate)
+
+
+def test_another_optimiser_with_a_constant_step():
+    """Plain descent on a parabola: each step takes the same share of the way."""
+    weight = torch.tensor([8.0], dtype=torch.float64, requires_grad=True)
+    seen = []
+    optimise(
+        lambda step, batch: {"loss": weight.square().sum()},
+        [weight],
+        Minibatches([torch.zeros(4)], 4),
+        num_epochs=3,
+        learning_rate=0.25,
+        progress=False,
+        callback=lambda epoch, terms: seen.append(float(weight.detach())),
+        method=torch.optim.SGD,
+        final_rate=1.0,
+    )
+    assert seen == [4.0, 2.0, 1.0]
