@@ -4,9 +4,13 @@ from bayesnn import datasets, likelihoods, networks, priors
 from bayesnn.evaluation import compare, evaluate, misclassification, out_of_distribution
 from bayesnn.methods.dropout import fit_dropout
 from bayesnn.methods.ensemble import fit_ensemble
+from bayesnn.methods.gp import fit_gp
+from bayesnn.methods.laplace import fit_laplace
+from bayesnn.methods.last_layer import fit_last_layer
 from bayesnn.methods.map import fit_map
 from bayesnn.methods.svi import fit_svi
 from bayesnn.methods.swag import fit_swag
+from bayesnn.methods.trained import from_networks
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
@@ -22,9 +26,13 @@ __all__ = [
     "evaluate",
     "fit_dropout",
     "fit_ensemble",
+    "fit_gp",
+    "fit_laplace",
+    "fit_last_layer",
     "fit_map",
     "fit_svi",
     "fit_swag",
+    "from_networks",
     "likelihoods",
     "misclassification",
     "networks",

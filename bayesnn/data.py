@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bayesnn.seeding import seeded
 
-__all__ = ["as_inputs", "as_targets", "as_training_data", "on_device"]
+__all__ = ["as_inputs", "as_targets", "as_training_data", "batches", "on_device"]
 
 
 def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
@@ -74,6 +75,20 @@ def on_device(device: torch.device | str | None, fallback: torch.device) -> torc
         have += ["mps"] if torch.backends.mps.is_available() else []
         raise ValueError(f"device must be one that is here ({', '.join(have)}); got {str(device)!r}.") from error
     return found
+
+
+def batches(x: Any) -> Iterator[Any]:
+    """``x`` itself if it is one block of data, else its batches without their targets."""
+    if isinstance(x, Dataset):
+        x = DataLoader(x, batch_size=1000)
+    block = isinstance(x, Tensor) or hasattr(x, "__array__") or hasattr(x, "to_numpy") or not isinstance(x, Iterable)
+    if isinstance(x, list | tuple) and not any(hasattr(part, "__array__") or isinstance(part, tuple) for part in x[:1]):
+        block = True  # nested lists of numbers
+    if block:
+        yield x
+        return
+    for batch in x:
+        yield batch[0] if isinstance(batch, list | tuple) else batch
 
 
 def _read(source: Dataset | DataLoader) -> tuple[Tensor, Tensor]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.utils.data import DataLoader, Dataset
 
 from bayesnn.checks import check_count
-from bayesnn.data import as_inputs, on_device
+from bayesnn.data import as_inputs, batches, on_device
 from bayesnn.predictive import Predictive
 from bayesnn.training import History
 
@@ -93,7 +92,7 @@ class WeightPosterior:
         Returns:
             A predictive over S draws and N inputs, in the units of ``y``.
         """
-        predicted = [self._predict(batch) for batch in _batches(x)]
+        predicted = [self._predict(batch) for batch in batches(x)]
         if not predicted:
             raise ValueError("x must hold one batch of inputs at least; got no batch.")
         return Predictive.concatenate(predicted)
@@ -136,17 +135,3 @@ class WeightPosterior:
                 f"x must look like the training inputs, {self.model.input_words}; got {tuple(inputs.shape)}: {error}"
             ) from error
         return Predictive.concatenate([Predictive(part) for part in members])
-
-
-def _batches(x: Any) -> Iterator[Any]:
-    """``x`` itself if it is one block of data, else its batches without their targets."""
-    if isinstance(x, Dataset):
-        x = DataLoader(x, batch_size=_INPUTS_AT_ONCE)
-    block = isinstance(x, Tensor) or hasattr(x, "__array__") or hasattr(x, "to_numpy") or not isinstance(x, Iterable)
-    if isinstance(x, list | tuple) and not any(hasattr(part, "__array__") or isinstance(part, tuple) for part in x[:1]):
-        block = True  # nested lists of numbers
-    if block:
-        yield x
-        return
-    for batch in x:
-        yield batch[0] if isinstance(batch, list | tuple) else batch

@@ -7,6 +7,9 @@ from typing import Any
 
 from bayesnn.methods.dropout import fit_dropout
 from bayesnn.methods.ensemble import fit_ensemble
+from bayesnn.methods.gp import fit_gp
+from bayesnn.methods.laplace import fit_laplace
+from bayesnn.methods.last_layer import fit_last_layer
 from bayesnn.methods.map import fit_map
 from bayesnn.methods.svi import fit_svi
 from bayesnn.methods.swag import fit_swag
@@ -43,6 +46,9 @@ METHODS: dict[str, Fit] = {
     "ensemble": _one_draw(fit_ensemble),
     "adversarial_ensemble": _one_draw(fit_ensemble, adversarial=0.01),
     "own_noise_ensemble": _one_draw(fit_ensemble, adversarial=0.01),
+    "gp": _draws(fit_gp),
+    "last_layer": _draws(fit_last_layer),
+    "laplace": _draws(fit_laplace),
     "svi": _draws(fit_svi),
     "swag": _draws(fit_swag),
     "svi_ensemble": _draws(fit_ensemble, member=fit_svi),

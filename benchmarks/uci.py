@@ -1,8 +1,8 @@
-"""UCI regression, the 20 standard splits: MC dropout and deep ensembles beside their published results.
+"""UCI regression, the 20 standard splits: Gaussian processes, MC dropout and deep ensembles beside published results.
 
     python benchmarks/uci.py --data FOLDER --out uci.jsonl
 
-Each finished cell is a line of the file, and is not run again. Protocol of every method: one hidden layer of 50 ReLU
+Each finished cell is a line of the file, and is not run again. Protocol of the networks: one hidden layer of 50 ReLU
 units; nothing of the test part is seen before the end. MC dropout's rate and noise precision are chosen on the last
 fifth of each split's training rows (the precision is that of the predictive), then it is fitted to all of them.
 """
@@ -15,7 +15,17 @@ from pathlib import Path
 
 import torch
 
-from bayesnn import BayesianNeuralNetwork, datasets, evaluate, fit_dropout, fit_ensemble, likelihoods, networks, priors
+from bayesnn import (
+    BayesianNeuralNetwork,
+    datasets,
+    evaluate,
+    fit_dropout,
+    fit_ensemble,
+    fit_gp,
+    likelihoods,
+    networks,
+    priors,
+)
 from bayesnn.seeding import seeded
 
 RATES = (0.005, 0.01, 0.05, 0.1)
@@ -26,6 +36,13 @@ PUBLISHED = {  # root mean squared error and log-likelihood
         "concrete": (4.826, -2.937),
         "energy": (0.539, -1.212),
         "yacht": (0.666, -1.250),
+    },
+    "gp": {"boston": (2.629, -2.374), "concrete": (4.907, -2.991), "energy": (0.398, -0.498), "yacht": (0.277, 0.052)},
+    "gp_rbf": {
+        "boston": (2.692, -2.397),
+        "concrete": (4.940, -2.998),
+        "energy": (0.476, -0.699),
+        "yacht": (0.279, 0.015),
     },
     "ensemble": {"boston": (3.28, -2.41), "concrete": (6.03, -3.06), "energy": (2.09, -1.38), "yacht": (1.58, -1.18)},
 }
@@ -75,10 +92,23 @@ def dropout(name, split, seed):
     return fitted(rate, None, len(x)), {"rate": rate, "precision": precision}
 
 
+def gp(name, split, seed):
+    """An exact Gaussian process, a Matern-5/2 kernel with a length-scale for each feature."""
+    return fit_gp(likelihoods.gaussian, split.x_train, split.y_train, progress=False), {}
+
+
+def gp_rbf(name, split, seed):
+    """The same with a squared exponential kernel."""
+    return fit_gp(likelihoods.gaussian, split.x_train, split.y_train, kernel="rbf", progress=False), {}
+
+
+METHODS = {"gp": gp, "gp_rbf": gp_rbf, "ensemble": ensemble, "dropout": dropout}
+
+
 def cell(method, name, number, folder):
     split = datasets.uci(name, seed=number, folder=folder)
     started = time.perf_counter()
-    posterior, chosen = {"dropout": dropout, "ensemble": ensemble}[method](name, split, number)
+    posterior, chosen = METHODS[method](name, split, number)
     if method == "dropout":
         members = posterior.resample(1000, seed=0)(split.x_test).members.mean.double()
         log_prob = torch.distributions.Normal(members, chosen["precision"] ** -0.5).log_prob(split.y_test)
@@ -111,15 +141,16 @@ def main():
     parser.add_argument("--data", help="folder with uci/<set>.npz (default: the environment's BAYESNN_DATA)")
     parser.add_argument("--out", default="uci.jsonl", type=Path, help="results, a line per cell (default: %(default)s)")
     parser.add_argument("--sets", nargs="+", default=["yacht", "energy", "boston", "concrete"])
-    parser.add_argument("--methods", nargs="+", default=["ensemble", "dropout"])
-    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--methods", nargs="+", default=["gp", "ensemble", "dropout"], choices=list(METHODS))
+    parser.add_argument("--first", type=int, default=0, help="split to begin with (default: %(default)s)")
+    parser.add_argument("--splits", type=int, default=20, help="split to end before (default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     done = {(row["method"], row["set"], row["split"]) for row in rows}
     for method in options.methods:
         for name in options.sets:
-            for number in range(options.splits):
+            for number in range(options.first, options.splits):
                 if (method, name, number) not in done:
                     rows.append(cell(method, name, number, options.data))
                     with options.out.open("a") as file:

@@ -7,7 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesnn import BayesianNeuralNetwork, fit_dropout, fit_ensemble, fit_map, fit_svi, fit_swag, likelihoods, networks
+from bayesnn import (
+    BayesianNeuralNetwork,
+    fit_dropout,
+    fit_ensemble,
+    fit_gp,
+    fit_laplace,
+    fit_last_layer,
+    fit_map,
+    fit_svi,
+    fit_swag,
+    likelihoods,
+    networks,
+)
 
 
 @dataclass(frozen=True)
@@ -16,6 +28,7 @@ class Method:
     fit: Callable[..., Any]
     options: dict[str, Any] = field(default_factory=dict)
     one_draw: bool = False
+    by_adam: bool = True
     without: tuple[str, ...] = ()
     """Shared settings it has no use for."""
 
@@ -28,6 +41,12 @@ METHODS = [
     Method("ensemble", fit_ensemble, {"num_epochs": 5, "num_members": 7}),
     Method("ensemble in turn", fit_ensemble, {"num_epochs": 5, "num_members": 7, "vectorised": False}),
     Method("ensemble of svi", fit_ensemble, {"num_epochs": 10, "num_members": 2, "num_samples": 7, "member": fit_svi}),
+    Method("gp", fit_gp, {"num_epochs": 5, "num_samples": 7}, by_adam=False),
+    Method("gp with inducing points", fit_gp, {"num_epochs": 5, "num_samples": 7, "num_inducing": 10}),
+    Method("deep kernel", fit_gp, {"num_epochs": 5, "num_samples": 7, "num_inducing": 10, "deep_kernel": True}),
+    Method("last layer", fit_last_layer, {"num_epochs": 5, "num_samples": 7}),
+    Method("laplace", fit_laplace, {"num_epochs": 5, "num_samples": 7}),
+    Method("laplace of all weights", fit_laplace, {"num_epochs": 5, "num_samples": 7, "structure": "diagonal"}),
     Method("swag", fit_swag, {"num_epochs": 5, "num_samples": 7, "num_snapshots": 5}),
     Method("svi", fit_svi, {"num_epochs": 10, "num_samples": 7, "batch_size": 16}),
 ]

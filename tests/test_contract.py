@@ -188,9 +188,7 @@ def test_bad_settings_get_one_clear_sentence(method, options, kind, words):
         method.fit(task.model(), **{"x": x, "y": y, "progress": False, **method.options, **options})
 
 
-BY_ADAM = pytest.mark.parametrize(
-    "method", [m for m in METHODS if "learning_rate" not in m.without], ids=lambda method: method.name
-)
+BY_ADAM = pytest.mark.parametrize("method", [m for m in METHODS if m.by_adam], ids=lambda method: method.name)
 
 
 @BY_ADAM

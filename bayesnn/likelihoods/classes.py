@@ -22,6 +22,10 @@ __all__ = ["Bernoulli", "Categorical", "Ordinal", "bernoulli", "categorical", "o
 class Categorical(Likelihood):
     """Classes: outputs are logits, ``p(y = c) = softmax(outputs)_c``."""
 
+    def outputs_for(self, y: Tensor) -> int:
+        """One for each class up to the largest label."""
+        return int(y.max()) + 1
+
     def event_shape(self, num_outputs: int) -> torch.Size:
         """Always ``()``: one label."""
         return torch.Size(())
@@ -81,6 +85,10 @@ class Ordinal(Likelihood):
     References:
         McCullagh (1980), Regression Models for Ordinal Data, JRSS B 42(2), section 2.
     """
+
+    def outputs_for(self, y: Tensor) -> int:
+        """One less than there are classes, up to the largest label."""
+        return int(y.max())
 
     def event_shape(self, num_outputs: int) -> torch.Size:
         """Always ``()``: one label."""

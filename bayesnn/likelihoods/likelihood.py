@@ -41,6 +41,10 @@ class Likelihood:
         """Priors of the likelihood's own unknowns by site name, in the units of the target."""
         return {}
 
+    def outputs_for(self, y: Tensor) -> int:
+        """How many network outputs targets ``y`` need."""
+        return (1 if y.ndim == 1 else y.shape[1]) * self.outputs_per_target()
+
     def event_shape(self, num_outputs: int) -> torch.Size:
         """The event shape that ``num_outputs`` network outputs stand for when no targets have been seen."""
         targets = num_outputs // self.outputs_per_target()

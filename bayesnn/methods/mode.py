@@ -1,0 +1,116 @@
+"""Mode: the point where Laplace and a Bayesian last layer begin, found by fit_map or given."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bayesnn.fitting import prepared
+from bayesnn.methods.map import fit_map
+from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.points import Objective
+from bayesnn.posterior import WeightPosterior
+from bayesnn.training import History
+
+__all__ = ["Mode", "Start", "mode_of"]
+
+Start = WeightPosterior | Literal["network"] | None
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One value of every site, and the data to go on with.
+
+    Attributes:
+        model: The model, knowing the data.
+        values: The value of each parameter and latent by name.
+        inputs: Training inputs, in raw units.
+        targets: Training targets.
+        history: What happened in its fit, if it was fitted here.
+    """
+
+    model: BayesianNeuralNetwork
+    values: dict[str, Tensor]
+    inputs: Tensor
+    targets: Tensor
+    history: History | None
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The network's parameters alone."""
+        return {name: self.values[name] for name in self.model.parameter_names}
+
+    @property
+    def latents(self) -> dict[str, Tensor]:
+        """The likelihood's unknowns alone."""
+        return {name: self.values[name] for name in self.model.latents()}
+
+
+def mode_of(
+    model: BayesianNeuralNetwork,
+    x: Any,
+    y: Any,
+    start: Start,
+    argument: str,
+    device: torch.device | str | None,
+    **options: Any,
+) -> Mode:
+    """The maximum of a model's posterior density.
+
+    Args:
+        model: Network, prior and likelihood.
+        x: Inputs, as `fit_map` takes them.
+        y: Targets.
+        start: ``None`` to find it by `fit_map`; a posterior that `fit_map` gave, whose weights and scaling of the data
+            are taken; or ``"network"`` for the network's own weights as they stand.
+        argument: What the user calls ``start``.
+        device: Where to fit.
+        **options: For `fit_map`.
+
+    Raises:
+        TypeError: If ``start`` is none of these.
+        ValueError: If it is not of this model.
+    """
+    known, inputs, targets = prepared(model, x, y, device)
+    if start is None:
+        fitted = fit_map(model, inputs, targets, device=inputs.device, **options)
+        return Mode(known, _only_draw(fitted), inputs, targets, fitted.history)
+    if isinstance(start, str) and start == "network":
+        objective = Objective(known, inputs)
+        return Mode(known, objective.weights(objective.free(known.start())), inputs, targets, None)
+    if not isinstance(start, WeightPosterior) or not isinstance(start.model, BayesianNeuralNetwork):
+        raise TypeError(
+            f'{argument} must be a posterior from fit_map, "network" for the network\'s own weights, or None to fit '
+            f"them; got {start!r}."
+        )
+    if start.num_samples != 1:
+        raise ValueError(
+            f"{argument} must be one network, as fit_map gives it; got {start.num_samples} draws of {start.method}."
+        )
+    known = _scaled_like(known, start.model)
+    values = {name: value.to(inputs.device) for name, value in _only_draw(start).items()}
+    wanted = {name: prior.batch_shape + prior.event_shape for name, prior in (known.priors() | known.latents()).items()}
+    found = {name: value.shape for name, value in values.items()}
+    if found != wanted:
+        wrong = [name for name in wanted | found if wanted.get(name) != found.get(name)]
+        raise ValueError(
+            f"{argument} must be a fit of this model, with its sites and shapes; {', '.join(map(repr, wrong))} differ. "
+            f"Leave {argument} out, or pass fit_map(model, x, y)."
+        )
+    return Mode(known, values, inputs, targets, None)
+
+
+def _only_draw(posterior: WeightPosterior) -> dict[str, Tensor]:
+    return {name: value[0] for name, value in posterior.weights.items()}
+
+
+def _scaled_like(model: BayesianNeuralNetwork, other: BayesianNeuralNetwork) -> BayesianNeuralNetwork:
+    """A model with the units that another was fitted in, as its weights mean nothing in others."""
+    model = copy.deepcopy(model)
+    for name in ("x_loc", "x_scale", "y_loc", "y_scale"):
+        setattr(model, name, getattr(other, name).to(model.device))
+    return model

@@ -1,0 +1,235 @@
+"""Gaussian processes against scikit-learn's, closed forms and each other."""
+
+import math
+
+import gpytorch
+import numpy as np
+import pytest
+import torch
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
+
+from bayesnn import BayesianNeuralNetwork, decompose, evaluate, fit_gp, likelihoods, networks
+
+SIGMAS = 5  # a normal variate lies further out with a chance of 6e-7
+
+
+def data(num=40, targets=1):
+    generator = torch.Generator().manual_seed(0)
+    x = 10 + 4 * torch.randn(num, 2, generator=generator, dtype=torch.float64)
+    y = 300 * torch.stack([x[:, 0].sin(), (x[:, 1] / 3).cos()], 1)[:, :targets]
+    y = 1000 + y + 30 * torch.randn(num, targets, generator=generator, dtype=torch.float64)
+    return x, y[:, 0] if targets == 1 else y
+
+
+def by_sklearn(x, y, kernel, lengthscales, outputscale, noise):
+    """scikit-learn's process of the same standardised data at given hyper-parameters."""
+    z, t = (x - x.mean(0)) / x.std(0, correction=0), (y - y.mean()) / y.std(correction=0)
+    inner = Matern(lengthscales, nu=2.5) if kernel == "matern" else RBF(lengthscales)
+    oracle = GaussianProcessRegressor(ConstantKernel(outputscale) * inner + WhiteKernel(noise**2), optimizer=None)
+    return oracle.fit(z.numpy(), t.numpy())
+
+
+@pytest.mark.parametrize("kernel", ["matern", "rbf"])
+def test_mean_variance_and_marginal_likelihood_are_scikit_learns(kernel):
+    x, y = data()
+    posterior = fit_gp(likelihoods.gaussian, x, y, kernel=kernel, progress=False)
+    fitted = posterior.kernels[0]
+    noise = float(posterior.latents["noise_scale"] / y.std(correction=0))
+    oracle = by_sklearn(x, y, kernel, posterior.lengthscales[0].numpy(), float(fitted.outputscale), noise)
+    per_datum = oracle.log_marginal_likelihood_value_ / len(x)
+    assert posterior.summary["log_marginal_likelihood_per_datum"] == pytest.approx(per_datum, abs=1e-6)
+    new = data(20)[0] + 1
+    z = ((new - x.mean(0)) / x.std(0, correction=0)).numpy()
+    mean, sd = oracle.predict(z, return_std=True)  # of targets, noise and all
+    predictive = posterior(new)
+    scale = float(y.std(correction=0))
+    np.testing.assert_allclose(predictive.mean, float(y.mean()) + scale * mean, rtol=1e-4)
+    np.testing.assert_allclose(predictive.stddev, scale * sd, rtol=1e-4)
+    parts = decompose(predictive)
+    np.testing.assert_allclose(parts.aleatoric, np.full(20, (scale * noise) ** 2), rtol=1e-6)
+    np.testing.assert_allclose(parts.epistemic, (scale * sd) ** 2 - (scale * noise) ** 2, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_maximum_is_no_lower_than_scikit_learns():
+    x, y = data()
+    ours = fit_gp(likelihoods.gaussian, x, y, kernel="rbf", progress=False)
+    z, t = (x - x.mean(0)) / x.std(0, correction=0), (y - y.mean()) / y.std(correction=0)
+    kernel = ConstantKernel(1.0) * RBF([1.0, 1.0], (1e-3, 1e3)) + WhiteKernel(0.1)
+    theirs = GaussianProcessRegressor(kernel, n_restarts_optimizer=5, random_state=0).fit(z.numpy(), t.numpy())
+    assert ours.summary["log_marginal_likelihood_per_datum"] >= theirs.log_marginal_likelihood_value_ / len(x) - 1e-4
+
+
+def test_density_and_interval_are_exact():
+    x, y = data()
+    predictive = fit_gp(likelihoods.gaussian, x, y, num_samples=5, progress=False)(x)
+    normal = torch.distributions.Normal(predictive.mean, predictive.stddev)
+    torch.testing.assert_close(predictive.log_prob(y), normal.log_prob(y))
+    torch.testing.assert_close(predictive.interval(0.9)[1], normal.icdf(torch.tensor(0.95, dtype=torch.float64)))
+
+
+def test_known_noise_stays():
+    x, y = data()
+    posterior = fit_gp(likelihoods.gaussian.with_noise(55.0), x, y, progress=False)
+    assert posterior.latents == {}
+    torch.testing.assert_close(decompose(posterior(x)).aleatoric, torch.full_like(y, 55.0**2))
+    noise = 55.0 / float(y.std(correction=0))
+    kernel = posterior.kernels[0]
+    oracle = by_sklearn(x, y, "matern", posterior.lengthscales[0].numpy(), float(kernel.outputscale), noise)
+    np.testing.assert_allclose(
+        posterior.summary["log_marginal_likelihood_per_datum"],
+        oracle.log_marginal_likelihood_value_ / len(x),
+        rtol=1e-6,
+    )
+
+
+def test_a_prior_on_the_noise_is_heeded():
+    import pyro.distributions as dist
+
+    x, y = data()
+    free = fit_gp(likelihoods.gaussian, x, y, progress=False).latents["noise_scale"]
+    tight = likelihoods.gaussian.with_noise(dist.LogNormal(math.log(200.0), 0.01))
+    assert float(free) < 100 < float(fit_gp(tight, x, y, progress=False).latents["noise_scale"])
+
+
+def test_several_targets_are_independent_processes():
+    x, y = data(targets=2)
+    both = fit_gp(likelihoods.gaussian, x, y, progress=False)(x)
+    for d in range(2):
+        alone = fit_gp(likelihoods.gaussian, x, y[:, d], progress=False)(x)
+        torch.testing.assert_close(both.mean[:, d], alone.mean, rtol=1e-4, atol=1e-2)
+        torch.testing.assert_close(both.stddev[:, d], alone.stddev, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_with_all_inputs_as_inducing_points_the_bound_is_nearly_the_marginal_likelihood():
+    x, y = data()
+    exact = fit_gp(likelihoods.gaussian, x, y, progress=False)
+    options = {"num_inducing": len(x), "num_epochs": 1500, "learning_rate": 0.03, "progress": False}
+    bound = fit_gp(likelihoods.gaussian, x, y, **options)
+    scale = math.log(float(y.std(correction=0)))  # the bound is in raw units
+    best = exact.summary["log_marginal_likelihood_per_datum"] - scale
+    assert best - 0.1 < bound.summary["elbo_per_datum"] < best + 0.01
+    assert (bound(x).mean - exact(x).mean).abs().max() < 0.1 * y.std()
+
+
+def test_classes_are_learnt():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(150, 2, generator=generator)
+    y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    posterior = fit_gp(likelihoods.categorical, x, y, num_epochs=150, progress=False)
+    scores = evaluate(posterior(x), y)
+    assert scores["accuracy"] > 0.95
+    far = torch.tensor([[0.0, 100.0]])  # no data for miles: the classes' own frequencies, and all of it epistemic
+    assert decompose(posterior(far)).epistemic > 5 * decompose(posterior(x)).epistemic.mean()
+
+
+@pytest.mark.slow
+def test_noise_that_changes_is_found():
+    generator = torch.Generator().manual_seed(0)
+    x = 6 * torch.rand(300, 1, generator=generator, dtype=torch.float64)
+    y = x[:, 0].sin() + torch.where(x[:, 0] > 3, 0.5, 0.05) * torch.randn(300, generator=generator, dtype=torch.float64)
+    posterior = fit_gp(likelihoods.heteroscedastic_gaussian, x, y, num_epochs=400, progress=False)
+    noise = decompose(posterior(torch.tensor([[1.5], [4.5]]).double())).aleatoric.sqrt()
+    assert noise[0] < 0.12
+    assert 0.35 < noise[1] < 0.7
+
+
+def test_joint_draws_have_the_marginals_and_the_smoothness_of_the_function():
+    x, y = data()
+    posterior = fit_gp(likelihoods.gaussian, x, y, progress=False)
+    near = x[:1] + torch.tensor([[0.0, 0.0], [1e-4, 0.0], [30.0, 0.0]]).double()
+    drawn = posterior.functions(near, 4000, seed=1)
+    predictive = posterior(near)
+    sd = decompose(predictive).epistemic.sqrt()
+    assert ((drawn.mean(0) - predictive.mean).abs() < SIGMAS * sd / 4000**0.5).all()
+    assert ((drawn.std(0) - sd).abs() < SIGMAS * sd / (2 * 4000) ** 0.5).all()
+    correlation = torch.corrcoef(drawn.T)
+    assert correlation[0, 1] > 0.99
+    assert torch.equal(posterior.functions(near, 7, seed=2), posterior.functions(near, 7, seed=2))
+
+
+@pytest.mark.parametrize("num_inducing", [None, 20], ids=["exact", "variational"])
+def test_deep_kernels_compare_features(num_inducing):
+    x, y = data(targets=2)
+    y = y[:, 1]
+    torch.manual_seed(0)
+    model = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=(20,), activation="tanh"), likelihood=likelihoods.gaussian)
+    before = model.network[0].weight.clone()
+    options = {
+        "num_epochs": 500,
+        "learning_rate": 0.02,
+        "deep_kernel": True,
+        "num_inducing": num_inducing,
+        "progress": False,
+    }
+    posterior = fit_gp(model, x, y, **options)
+    moved = posterior.process.inputs.network[0].weight
+    assert not torch.allclose(moved.float(), before, atol=1e-3)
+    assert torch.equal(model.network[0].weight, before)
+    assert evaluate(posterior(x), y)["rmse"] < 0.8 * float(y.std())
+
+
+def test_a_kernel_of_your_own_and_pictures():
+    x, y = data()
+    linear = gpytorch.kernels.ScaleKernel(gpytorch.kernels.LinearKernel())
+    fitted = fit_gp(likelihoods.gaussian, x, y, kernel=linear, progress=False)
+    line = torch.tensor([[10.0, 0.0], [10.0, 1.0], [10.0, 2.0]]).double()
+    mean = fitted(line).mean
+    assert abs(float(mean[0] - 2 * mean[1] + mean[2])) < 1e-6 * float(y.std())
+    pictures = torch.randn(30, 4, 4)
+    posterior = fit_gp(likelihoods.gaussian, pictures, pictures.mean((1, 2)), progress=False)
+    assert len(posterior.lengthscales[0]) == 1
+    assert posterior(pictures).mean.dtype == torch.float32
+
+
+def test_it_moves_and_tells_what_it_is():
+    x, y = data()
+    posterior = fit_gp(likelihoods.gaussian, x, y, num_epochs=5, progress=False)
+    torch.testing.assert_close(posterior.to("cpu")(x).mean, posterior(x).mean)
+    assert "GaussianProcess(MaternKernel, Gaussian, S=100" in repr(posterior)
+    assert posterior.resample(7)(x).num_samples == 7
+    assert float(decompose(posterior.resample(1)(x)).epistemic.max()) == 0
+
+
+BAD = {
+    "inducing": ({"num_inducing": 50}, "inducing points must be 40 or fewer"),
+    "none": ({"num_inducing": 0}, "num_inducing must be a whole number"),
+    "kernel": ({"kernel": "cubic"}, 'kernel must be "matern", "rbf" or a gpytorch kernel; got \'cubic\''),
+    "deep": ({"deep_kernel": True}, "a deep kernel needs a network"),
+    "rate": ({"learning_rate": 0.0}, "learning_rate must be positive"),
+    "epochs": ({"num_epochs": 0}, "num_epochs must be 1 or more"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), BAD.values(), ids=BAD)
+def test_settings_out_of_range(options, words):
+    x, y = data()
+    with pytest.raises(ValueError, match=words):
+        fit_gp(likelihoods.gaussian, x, y, progress=False, **options)
+
+
+def test_data_that_do_not_suit():
+    x, y = data()
+    with pytest.raises(ValueError, match="one network output per class, two at least"):
+        fit_gp(likelihoods.categorical, x, torch.zeros(40), progress=False)
+    with pytest.raises(ValueError, match="need 1 network outputs"):
+        fit_gp(BayesianNeuralNetwork(networks.mlp(2, 2), likelihood=likelihoods.gaussian), x, y, progress=False)
+    posterior = fit_gp(likelihoods.gaussian, x, y, num_epochs=2, progress=False)
+    with pytest.raises(ValueError, match="x must look like the training inputs"):
+        posterior(torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="joint draws need a covariance of all inputs"):
+        posterior.functions(torch.zeros(6000, 2))
+    with pytest.raises(ValueError, match="one row at least"):
+        posterior(torch.zeros(0, 2))
+
+
+def test_a_kernel_that_is_none_gets_a_sentence():
+    x, y = data()
+    broken = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel())
+    broken.forward = lambda a, b, diag=False, **_: (
+        -torch.ones(len(a), len(b)).double() if not diag else -torch.ones(len(a))
+    )
+    with pytest.raises(ValueError, match="must be positive definite"):
+        fit_gp(likelihoods.gaussian.with_noise(1.0), x, y, kernel=broken, progress=False)
