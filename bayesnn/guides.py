@@ -248,7 +248,8 @@ def guide_draws(guide: Callable, args: Sequence[Tensor], num_samples: int, seed:
 
 def _start_at(model: Callable, start: Mapping[str, Tensor] | None) -> Callable:
     """An initialisation for Pyro's guides: given values, a draw for matrices, the prior's median for the rest."""
-    values = dict(start) if start is not None else dict(model.start()) if hasattr(model, "start") else {}
+    given = start if start is not None else model.start() if hasattr(model, "start") else {}
+    values = {name: value.detach().clone() for name, value in given.items()}  # or the fit would change the caller's
 
     def fallback(site: dict[str, Any]) -> Tensor:
         shape = site["fn"].batch_shape + site["fn"].event_shape

@@ -129,9 +129,13 @@ class WeightPosterior:
         if len(inputs) == 0:
             raise ValueError(f"x must have one row at least; got shape {tuple(inputs.shape)}.")
         try:
-            members = [self.model.predict(self.weights, part) for part in inputs.split(_INPUTS_AT_ONCE)]
+            predicted = [self._predictive(part) for part in inputs.split(_INPUTS_AT_ONCE)]
         except (RuntimeError, IndexError) as error:
             raise ValueError(
                 f"x must look like the training inputs, {self.model.input_words}; got {tuple(inputs.shape)}: {error}"
             ) from error
-        return Predictive.concatenate([Predictive(part) for part in members])
+        return Predictive.concatenate(predicted)
+
+    def _predictive(self, x: Tensor) -> Predictive:
+        closed = getattr(self.model, "predictive", None)  # a model may know the mixture of all draws in closed form
+        return closed(self.weights, x) if closed else Predictive(self.model.predict(self.weights, x))

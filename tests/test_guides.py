@@ -280,3 +280,14 @@ def test_initial_scales_must_name_sites(model, data):
 def test_a_guide_must_be_a_module(guide, model, data):
     with pytest.raises(TypeError, match=r"guide must be a Pyro guide class .* it gave \w+\. Put"):
         built(guide, model, data, start=None, init_scale=0.05)
+
+
+def test_a_fit_leaves_the_values_it_starts_from_alone():
+    from bayesnn import BayesianNeuralNetwork, fit_svi, likelihoods, networks
+
+    x = torch.randn(20, 2)
+    model = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=(3,)), likelihood=likelihoods.gaussian.with_noise(1.0))
+    start = model.start()
+    before = {name: value.clone() for name, value in start.items()}
+    fit_svi(model, x, 3 * x[:, 0], start=start, num_epochs=30, warmup=0.0, num_samples=2, progress=False)
+    assert all(torch.equal(start[name], before[name]) for name in before)

@@ -53,8 +53,8 @@ def fit_swag(
 
     How far the walk strays is set by its step size, not by what the data leave open, and a step that is stable is small
     where the loss is sharp: SWAG is a cheap spread about a good network, often too narrow (on the UCI sets its scores
-    are hardly better than that network's), and not an approximation that gets better with more work. The likelihood's unknowns walk
-    along, in their unconstrained space.
+    are hardly better than that network's), and not an approximation that gets better with more work. The likelihood's
+    unknowns walk along, in their unconstrained space.
 
     Args:
         model: Network, prior and likelihood.
@@ -81,8 +81,8 @@ def fit_swag(
         ValueError: If the data do not suit the model, or a setting is out of range; the message says how.
 
     References:
-        Maddox et al. (2019), A Simple Baseline for Bayesian Uncertainty in Deep Learning, arXiv:1902.02476, section 3.3
-        and equation 1.
+        Maddox et al. (2019), A Simple Baseline for Bayesian Uncertainty in Deep Learning, arXiv:1902.02476, section 3
+        and algorithm 1.
 
     Example:
         >>> from bayesnn import BayesianNeuralNetwork, likelihoods, networks

@@ -162,7 +162,7 @@ def test_a_recurrent_network_has_a_last_layer_but_no_tangent():
     given = BayesianNeuralNetwork(Recurrent(), likelihood=likelihoods.gaussian)
     options = {"start": "network", "num_samples": 3}
     assert fit_laplace(given, x, y, **options)(x).mean.shape == (12,)
-    with pytest.raises(ValueError, match='differentiate forward.*Write structure="last_layer"'):
+    with pytest.raises(ValueError, match=r'differentiate forward.*Write structure="last_layer"'):
         fit_laplace(given, x, y, structure="diagonal", **options)
 
 

@@ -244,3 +244,13 @@ def test_a_network_that_does_not_end_with_a_linear_layer():
     network = nn.Sequential(nn.Linear(2, 1), nn.Tanh()).double()
     with pytest.raises(ValueError, match="outputs must be those of its last linear layer, '0'"):
         fit_last_layer(BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian), *data(), **QUICK)
+
+
+def test_the_mixture_in_closed_form_reaches_predictions():
+    x = torch.randn(30, 2)
+    model = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=(4,)), likelihood=likelihoods.gaussian)
+    posterior = fit_last_layer(model, x, x[:, 0], num_epochs=2, num_samples=500, progress=False)
+    predictive = posterior(x)
+    assert isinstance(predictive.mixture, torch.distributions.Normal)
+    spread = predictive.members.mean.std(0)
+    assert ((predictive.mean - predictive.members.mean.mean(0)).abs() < 5 * spread / 500**0.5).all()

@@ -50,7 +50,7 @@ def test_the_network_as_it_stands():
 
 def test_what_is_no_start():
     x, y = data()
-    with pytest.raises(TypeError, match="body must be a posterior from fit_map, \"network\".*got 'net'"):
+    with pytest.raises(TypeError, match=r"body must be a posterior from fit_map, .network..*got 'net'"):
         mode_of(model(), x, y, "net", "body", None)
     many = fit_ensemble(model(), x, y, num_members=3, **OPTIONS)
     with pytest.raises(ValueError, match="start must be one network, as fit_map gives it; got 3 draws of ensemble"):

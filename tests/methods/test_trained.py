@@ -119,7 +119,7 @@ def test_what_are_no_networks_of_the_model(spoil, kind, words):
 
 def test_a_model_that_standardises_needs_data():
     nets = trained()
-    with pytest.raises(ValueError, match="must know the data's units.*standardise=False if on raw data"):
+    with pytest.raises(ValueError, match=r"must know the data's units.*standardise=False if on raw data"):
         from_networks(BayesianNeuralNetwork(nets[0], likelihood=likelihoods.categorical), nets)
 
 
