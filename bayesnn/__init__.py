@@ -8,6 +8,7 @@ from bayesnn.methods.gp import fit_gp
 from bayesnn.methods.laplace import fit_laplace
 from bayesnn.methods.last_layer import fit_last_layer
 from bayesnn.methods.map import fit_map
+from bayesnn.methods.nuts import fit_nuts
 from bayesnn.methods.svi import fit_svi
 from bayesnn.methods.swag import fit_swag
 from bayesnn.methods.trained import from_networks
@@ -30,6 +31,7 @@ __all__ = [
     "fit_laplace",
     "fit_last_layer",
     "fit_map",
+    "fit_nuts",
     "fit_svi",
     "fit_swag",
     "from_networks",

@@ -15,6 +15,7 @@ from bayesnn import (
     fit_laplace,
     fit_last_layer,
     fit_map,
+    fit_nuts,
     fit_svi,
     fit_swag,
     likelihoods,
@@ -29,6 +30,8 @@ class Method:
     options: dict[str, Any] = field(default_factory=dict)
     one_draw: bool = False
     by_adam: bool = True
+    chaotic: bool = False
+    """Whether rounding grows along a chain, so that other units give other draws of the same posterior."""
     without: tuple[str, ...] = ()
     """Shared settings it has no use for."""
 
@@ -47,6 +50,14 @@ METHODS = [
     Method("last layer", fit_last_layer, {"num_epochs": 5, "num_samples": 7}),
     Method("laplace", fit_laplace, {"num_epochs": 5, "num_samples": 7}),
     Method("laplace of all weights", fit_laplace, {"num_epochs": 5, "num_samples": 7, "structure": "diagonal"}),
+    Method(
+        "nuts",
+        fit_nuts,
+        {"num_samples": 7, "num_warmup": 10, "num_chains": 1, "max_tree_depth": 4},
+        by_adam=False,
+        chaotic=True,
+        without=("num_epochs", "batch_size", "learning_rate"),
+    ),
     Method("swag", fit_swag, {"num_epochs": 5, "num_samples": 7, "num_snapshots": 5}),
     Method("svi", fit_svi, {"num_epochs": 10, "num_samples": 7, "batch_size": 16}),
 ]

@@ -7,7 +7,8 @@ from cases import METHODS, TASKS
 from bayesnn import Predictive, decompose, evaluate
 
 pytestmark = [
-    pytest.mark.filterwarnings(f"ignore:{words}") for words in ("the ELBO, .* is below", "the fit ended while")
+    pytest.mark.filterwarnings(f"ignore:{words}")
+    for words in ("the ELBO, .* is below", "the fit ended while", "the chains may not show")
 ]
 
 ALL = pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_two_fits_share_nothing(method):
     assert torch.equal(first(x).log_prob(y), before)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", [m for m in METHODS if not m.chaotic], ids=lambda method: method.name)
 def test_raw_units_change_nothing_but_the_units(method):
     task = TASKS[3]
     x, y = task.data(torch.float64)

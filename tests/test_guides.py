@@ -282,6 +282,7 @@ def test_a_guide_must_be_a_module(guide, model, data):
         built(guide, model, data, start=None, init_scale=0.05)
 
 
+@pytest.mark.filterwarnings("ignore:the ELBO, .* is below")
 def test_a_fit_leaves_the_values_it_starts_from_alone():
     from bayesnn import BayesianNeuralNetwork, fit_svi, likelihoods, networks
 
