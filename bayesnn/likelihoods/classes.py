@@ -13,7 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin as Dist
 from torch import Tensor
 
 from bayesnn.checks import check_columns, check_integers
-from bayesnn.likelihoods.likelihood import Affine, Likelihood, columns
+from bayesnn.likelihoods.likelihood import SMALLEST_SCALE, Affine, Likelihood, columns
 
 __all__ = ["Bernoulli", "Categorical", "Ordinal", "bernoulli", "categorical", "ordinal"]
 
@@ -79,7 +79,8 @@ class Ordinal(Likelihood):
     r"""Ordered classes, by cumulative logits: :math:`p(y \le c) = \operatorname{sigmoid}(t_c(x))`.
 
     The cutpoints rise by construction, :math:`t_0 = o_0` and :math:`t_c = t_{c-1} + \operatorname{softplus}(o_c)`, up
-    to a constant that centres them where all outputs are 0. K outputs are the cutpoints between K + 1 classes. They all
+    to a constant that centres them where all outputs are 0, and a least rise that leaves every class some probability.
+    K outputs are the cutpoints between K + 1 classes. They all
     depend on the inputs: the model is that of McCullagh without proportional odds.
 
     References:
@@ -113,10 +114,11 @@ class Ordinal(Likelihood):
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         middle = math.log(2) * (outputs.shape[-1] - 1) / 2
-        steps = torch.cat([outputs[..., :1] - middle, F.softplus(outputs[..., 1:])], -1)
+        rises = F.softplus(outputs[..., 1:]) + SMALLEST_SCALE
+        steps = torch.cat([outputs[..., :1] - middle, rises], -1)
         cuts = steps.cumsum(-1)
         # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), without cancellation.
-        between = F.logsigmoid(cuts[..., 1:]) + F.logsigmoid(-cuts[..., :-1]) + torch.log(-torch.expm1(-steps[..., 1:]))
+        between = F.logsigmoid(cuts[..., 1:]) + F.logsigmoid(-cuts[..., :-1]) + torch.log(-torch.expm1(-rises))
         logits = torch.cat([F.logsigmoid(cuts[..., :1]), between, F.logsigmoid(-cuts[..., -1:])], -1)
         return dist.Categorical(logits=logits)
 

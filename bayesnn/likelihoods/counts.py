@@ -7,23 +7,25 @@ from dataclasses import dataclass
 
 import pyro.distributions as dist
 import torch
-import torch.nn.functional as F
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor
 
 from bayesnn.checks import check_columns, check_integers
-from bayesnn.likelihoods.likelihood import SMALLEST_SCALE, Affine, Likelihood, columns
+from bayesnn.likelihoods.likelihood import Affine, Likelihood, multiple, positive_mean, standard_logarithm
 
 __all__ = ["NegativeBinomial", "Poisson", "negative_binomial", "poisson"]
+
+_SMALLEST_EXCESS = 0.1
+"""Least share of the targets' own variance that the size starts from, where they spread like a Poisson or less."""
 
 
 @dataclass(frozen=True)
 class Poisson(Likelihood):
-    """Counts: an output is the logarithm of the rate, as a multiple of the targets' own mean."""
+    """Counts: an output is the logarithm of the rate, 0 for the targets' own mean."""
 
     def affine(self, y: Tensor) -> Affine:
-        """The mean count of each target column, as the unit."""
-        return _mean_count(y)
+        """The logarithm of the mean count of each target column, and its spread."""
+        return standard_logarithm(y)
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Counts ``(N,)`` or ``(N, D)``."""
@@ -35,24 +37,25 @@ class Poisson(Likelihood):
         return float((torch.special.xlogy(y, y.mean(0)) - y.mean(0) - (y + 1).lgamma()).mean(0).sum())
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
-        return dist.Poisson(target.scale * columns(outputs, target).exp()).to_event(target.loc.ndim)
+        return dist.Poisson(positive_mean(outputs, target)).to_event(target.loc.ndim)
 
 
 @dataclass(frozen=True)
 class NegativeBinomial(Likelihood):
     r"""Counts of mean :math:`\mu(x)` and variance :math:`\mu + \mu^2 / r(x)`, wider than a Poisson's.
 
-    The first half of the outputs is the logarithm of the mean (as a multiple of the targets' own mean), the second half
-    the size r before a softplus.
+    The first half of the outputs is the logarithm of the mean, 0 for the targets' own. The second half is
+    :math:`1 / \sqrt{r}`, what the coefficient of variation has in excess of a Poisson's, before a softplus and as a
+    multiple of the targets' own: it falls to 0 as easily as a predicted noise scale, and the counts are a Poisson's then.
     """
 
     def outputs_per_target(self) -> int:
-        """Two: a mean and a size."""
+        """Two: a mean and an excess."""
         return 2
 
     def affine(self, y: Tensor) -> Affine:
-        """The mean count of each target column, as the unit."""
-        return _mean_count(y)
+        """The logarithm of the mean count of each target column, and its spread."""
+        return standard_logarithm(y)
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Counts ``(N,)`` or ``(N, D)``."""
@@ -60,14 +63,11 @@ class NegativeBinomial(Likelihood):
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         log_mean, raw = outputs.chunk(2, dim=-1)
-        size = F.softplus(columns(raw, target)) + SMALLEST_SCALE
-        logits = target.scale.log() + columns(log_mean, target) - size.log()
+        relative_variance = torch.expm1(target.scale.square())
+        own = torch.maximum(relative_variance - (-target.loc).exp(), _SMALLEST_EXCESS * relative_variance)
+        size = 1 / (own * multiple(raw, target).square())
+        logits = positive_mean(log_mean, target).log() - size.log()
         return dist.NegativeBinomial(size, logits=logits).to_event(target.loc.ndim)
-
-
-def _mean_count(y: Tensor) -> Affine:
-    mean = y.mean(0)
-    return Affine(torch.zeros_like(mean), torch.where(mean > 0, mean, torch.ones_like(mean)))
 
 
 def _counts(y: Tensor) -> Tensor:

@@ -8,13 +8,28 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor
 
-__all__ = ["SMALLEST_SCALE", "Affine", "Likelihood", "beta_weighted", "check_above_zero", "columns", "standard"]
+__all__ = [
+    "SMALLEST_SCALE",
+    "Affine",
+    "Likelihood",
+    "beta_weighted",
+    "check_above_zero",
+    "columns",
+    "multiple",
+    "positive_mean",
+    "standard",
+    "standard_logarithm",
+]
 
 SMALLEST_SCALE = 1e-3
 """Floor of a predicted scale, as a fraction of the targets' own: a density must stay finite."""
+
+_LARGEST_LOGARITHM = 30.0
+"""Bound on the logarithm of a predicted mean over the targets' own: squares of it are finite in single precision."""
 
 
 class Affine(NamedTuple):
@@ -141,6 +156,30 @@ def standard(y: Tensor) -> Affine:
     """The map that gives each target column mean 0 and standard deviation 1."""
     scale, loc = torch.std_mean(y, dim=0, correction=0)
     return Affine(loc, torch.where(scale > 0, scale, torch.ones_like(scale)))
+
+
+def standard_logarithm(y: Tensor) -> Affine:
+    r"""The map from outputs to the logarithm of a mean, for targets that are not negative.
+
+    At 0 it is the logarithm of the targets' own mean :math:`m`. Its unit is the spread of the logarithm that a
+    log-normal has whose mean and variance are the targets', :math:`\sqrt{\log(1 + v / m^2)}`: where targets vary by one
+    part in a hundred, so does the mean.
+    """
+    scale, loc = torch.std_mean(y, dim=0, correction=0)
+    loc = torch.where(loc > 0, loc, torch.ones_like(loc))
+    spread = (scale / loc).square().log1p().sqrt()
+    return Affine(loc.log(), torch.where(spread > 0, spread, torch.ones_like(spread)))
+
+
+def positive_mean(output: Tensor, target: Affine) -> Tensor:
+    """The mean whose logarithm an output stands for, within a factor of 1e13 of the targets' own."""
+    moved = target.scale * columns(output, target)
+    return (target.loc + moved.clamp(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM)).exp()
+
+
+def multiple(output: Tensor, target: Affine) -> Tensor:
+    """The positive factor that an output stands for, by a softplus: about 1 where the output is 0."""
+    return F.softplus(columns(output, target)) / math.log(2) + SMALLEST_SCALE
 
 
 def check_above_zero(y: Tensor, what: str) -> Tensor:

@@ -13,7 +13,17 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin as Dist
 from torch import Tensor
 
 from bayesnn.checks import check_columns
-from bayesnn.likelihoods.likelihood import SMALLEST_SCALE, Affine, Likelihood, check_above_zero, columns, standard
+from bayesnn.likelihoods.likelihood import (
+    SMALLEST_SCALE,
+    Affine,
+    Likelihood,
+    check_above_zero,
+    columns,
+    multiple,
+    positive_mean,
+    standard,
+    standard_logarithm,
+)
 
 __all__ = ["Beta", "Gamma", "LogNormal", "beta", "gamma", "log_normal"]
 
@@ -54,17 +64,20 @@ class LogNormal(Likelihood):
 class Gamma(Likelihood):
     r"""Positive targets: a gamma of mean :math:`\mu(x)` and shape :math:`\alpha(x)`, variance :math:`\mu^2 / \alpha`.
 
-    The first half of the outputs is the logarithm of the mean (as a multiple of the targets' own mean), the second half
-    the shape before a softplus.
+    The first half of the outputs is the logarithm of the mean, 0 for the targets' own. The second half is the
+    coefficient of variation, :math:`1 / \sqrt{\alpha}`, before a softplus and as a multiple of the targets' own.
+
+    Where targets vary by less than a hundredth of their mean, this is a Gaussian, and the gamma's density has too few
+    digits in single precision.
     """
 
     def outputs_per_target(self) -> int:
-        """Two: a mean and a shape."""
+        """Two: a mean and a coefficient of variation."""
         return 2
 
     def affine(self, y: Tensor) -> Affine:
-        """The mean of each target column, as the unit."""
-        return Affine(torch.zeros_like(y[0]), y.mean(0))
+        """The logarithm of the mean of each target column, and its spread."""
+        return standard_logarithm(y)
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Positive targets ``(N,)`` or ``(N, D)``."""
@@ -72,17 +85,16 @@ class Gamma(Likelihood):
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         log_mean, raw = outputs.chunk(2, dim=-1)
-        shape = F.softplus(columns(raw, target)) + SMALLEST_SCALE
-        mean = target.scale * columns(log_mean, target).exp()
-        return dist.Gamma(shape, shape / mean).to_event(target.loc.ndim)
+        shape = 1 / (torch.expm1(target.scale.square()) * multiple(raw, target).square())
+        return dist.Gamma(shape, shape / positive_mean(log_mean, target)).to_event(target.loc.ndim)
 
 
 @dataclass(frozen=True)
 class Beta(Likelihood):
     r"""Fractions between 0 and 1: a beta of mean :math:`\mu(x)` and precision :math:`\phi(x)`.
 
-    Its variance is :math:`\mu (1 - \mu) / (1 + \phi)`. The first half of the outputs is the logit of the mean, the
-    second half the precision before a softplus, as a multiple of the targets' own.
+    Its variance is :math:`\mu (1 - \mu) / (1 + \phi)`. The first half of the outputs is the logit of the mean, 0 for the
+    targets' own. The second half is :math:`1 / \sqrt{\phi}`, before a softplus and as a multiple of the targets' own.
 
     References:
         Ferrari and Cribari-Neto (2004), Beta Regression for Modelling Rates and Proportions, Journal of Applied
@@ -90,14 +102,17 @@ class Beta(Likelihood):
     """
 
     def outputs_per_target(self) -> int:
-        """Two: a mean and a precision."""
+        """Two: a mean and a spread."""
         return 2
 
     def affine(self, y: Tensor) -> Affine:
-        """The logit of the mean of each target column, and its precision."""
+        r"""The logit of the mean m of each target column, and its spread, :math:`\sqrt{\log(1 + v / (m (1 - m))^2)}`.
+
+        For a small variance v it is the standard deviation of the targets' logits.
+        """
         mean, variance = y.mean(0), y.var(0, correction=0)
-        precision = mean * (1 - mean) / variance - 1  # not negative: no variance is larger than mean (1 - mean)
-        return Affine(mean.logit(), torch.where(variance > 0, precision, torch.ones_like(mean)))
+        spread = (variance / (mean * (1 - mean)).square()).log1p().sqrt()
+        return Affine(mean.logit(), torch.where(spread > 0, spread, torch.ones_like(spread)))
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Fractions ``(N,)`` or ``(N, D)``."""
@@ -112,10 +127,12 @@ class Beta(Likelihood):
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         logit, raw = outputs.chunk(2, dim=-1)
-        mean = (target.loc + columns(logit, target)).sigmoid()
+        mean = (target.loc + target.scale * columns(logit, target)).sigmoid()
         # A tiny share of both ends keeps the density proper where the mean rounds to 0 or 1.
         tiny = torch.finfo(mean.dtype).eps
-        precision = target.scale * (F.softplus(columns(raw, target)) / math.log(2) + SMALLEST_SCALE)
+        at_zero = target.loc.sigmoid() * (-target.loc).sigmoid()
+        own = 1 / (torch.expm1(target.scale.square()) * at_zero) - 1  # positive: a variance is less than m (1 - m)
+        precision = own.clamp_min(SMALLEST_SCALE) / multiple(raw, target).square()
         return dist.Beta(precision * mean + tiny, precision * (1 - mean) + tiny).to_event(target.loc.ndim)
 
 

@@ -126,7 +126,7 @@ def climb(
         Log marginal likelihood per datum, summed over targets, and what happened.
     """
     epochs: list[dict[str, float]] = []
-    started, interrupted, total = time.perf_counter(), False, 0.0
+    started, interrupted = time.perf_counter(), False
     most = max_iterations * len(_STARTS) * len(process.kernels)
     bar = tqdm(total=most, desc="gp", disable=not progress, leave=False, unit="iteration", mininterval=0.3)
 
@@ -138,8 +138,7 @@ def climb(
             callback(len(epochs) - 1, epochs[-1])
 
     for d in range(len(process.kernels)):
-        best, interrupted = _Climb(process, d, log_prior).run(max_iterations, tell)
-        total -= best
+        interrupted = _Climb(process, d, log_prior).run(max_iterations, tell)
         if interrupted:
             warnings.warn(
                 f"stopped by hand after {len(epochs)} of {most} iterations; the state reached is kept.", stacklevel=3
@@ -147,6 +146,9 @@ def climb(
             break
     bar.close()
     process.solve()
+    with torch.no_grad():
+        features = process.inputs(process.x)
+        total = sum(float(process.log_marginal(d, features)) for d in range(len(process.kernels))) / len(features)
     return total, History(epochs, time.perf_counter() - started, interrupted)
 
 
@@ -161,8 +163,8 @@ class _Climb:
         self.leaves = [leaf for leaf in (*kernel.parameters(), process.log_noise[d]) if leaf.requires_grad]
         self.best, self.place = math.inf, self._flat()
 
-    def run(self, max_iterations: int, tell: Callable[[float], None]) -> tuple[float, bool]:
-        """Climb from every start, and stay at the best; the loss there, and whether it was stopped by hand."""
+    def run(self, max_iterations: int, tell: Callable[[float], None]) -> bool:
+        """Climb from every start, and stay at the best place; whether it was stopped by hand."""
         from scipy.optimize import minimize
 
         origin, interrupted = self._flat(), False
@@ -185,7 +187,7 @@ class _Climb:
                 interrupted = True
                 break
         self._put(self.place)
-        return self.best, interrupted
+        return interrupted
 
     def loss(self, flat: Any) -> tuple[float, Any]:
         """Negative log marginal likelihood per datum, and its gradient."""
