@@ -162,8 +162,9 @@ class Predictive(Distribution):
         """Log-density or log-probability of a target for each input ``(N,)``, in nats.
 
         Raises:
-            ValueError: If ``value`` does not have one target for each input.
+            ValueError: If ``value`` does not have one target for each input, or one lies where none can.
         """
+        quantiles.check_inside(_marginal(self.members), self.checked(value))
         if self.mixture is not None:
             return self.mixture.log_prob(self.checked(value))
         return _log_mean_exp(self.members.log_prob(self._beside_draws(value)), axis=-2)

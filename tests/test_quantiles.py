@@ -1,6 +1,7 @@
 """Distribution functions and quantiles torch lacks, against scipy's."""
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
@@ -35,3 +36,53 @@ def test_quantiles(ours, theirs, values):
 
 def test_single_precision_stays_single():
     assert quantiles.icdf(StudentT(torch.tensor([4.0])), torch.tensor([0.3])).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("ours", "theirs", "values"), PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize("level", [0.01, 0.5, 0.95])
+def test_a_mixtures_quantile_is_where_its_distribution_function_reaches_the_level(ours, theirs, values, level):
+    found = float(quantiles.mixture_icdf(ours, torch.tensor(level, dtype=torch.float64)))
+    if ours.support.is_discrete:
+        assert np.mean(theirs.cdf(found)) >= level > np.mean(theirs.cdf(found - 1))
+    else:
+        np.testing.assert_allclose(np.mean(theirs.cdf(found)), level, rtol=1e-9)
+
+
+def test_a_quantile_in_a_far_tail():
+    tiny = Gamma(torch.tensor([[0.02], [0.03]], dtype=torch.float64), torch.ones(2, 1).double())
+    found = quantiles.mixture_icdf(tiny, torch.tensor([0.05], dtype=torch.float64))
+    below = scipy.stats.gamma([0.02, 0.03]).cdf(float(found))
+    assert 0 < float(found) < 1e-40
+    np.testing.assert_allclose(below.mean(), 0.05, rtol=1e-9)
+
+
+def test_counts_with_zeros_of_their_own():
+    gate, rate = torch.tensor([0.5, 0.1]).double(), torch.tensor([3.0, 20.0]).double()
+    ours = dist.ZeroInflatedPoisson(rate, gate=gate)
+    expected = gate + (1 - gate) * torch.from_numpy(scipy.stats.poisson(rate).cdf(4.0))
+    torch.testing.assert_close(quantiles.cdf(ours, torch.full_like(rate, 4.0)), expected)
+    found = quantiles.icdf(ours, torch.tensor(0.7, dtype=torch.float64))
+    assert bool((quantiles.cdf(ours, found) >= 0.7).all())
+    assert bool((quantiles.cdf(ours, found - 1) < 0.7).all())
+
+
+@pytest.mark.parametrize(
+    ("ours", "value", "words"),
+    [
+        (Gamma(A, B), [1.0, -1.0, 1.0], "support of Gamma"),
+        (Beta(A, B), [0.5, 0.5, 30.0], "support of Beta"),
+        (Poisson(A), [0.0, 1.0, 1.5], "whole numbers; got 1.5"),
+    ],
+)
+def test_targets_outside_the_support_are_refused(ours, value, words):
+    with pytest.raises(ValueError, match=words):
+        quantiles.check_inside(ours, torch.tensor(value))
+
+
+def test_a_support_that_differs_from_number_to_number_is_left_to_the_family():
+    quantiles.check_inside(torch.distributions.Uniform(A, A + 1), torch.full_like(A, -5.0))
+
+
+def test_a_family_without_distribution_function_says_so():
+    with pytest.raises(NotImplementedError, match="VonMises has none"):
+        quantiles.cdf(torch.distributions.VonMises(A, B), A)

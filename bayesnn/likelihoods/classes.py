@@ -80,8 +80,8 @@ class Ordinal(Likelihood):
 
     The cutpoints rise by construction, :math:`t_0 = o_0` and :math:`t_c = t_{c-1} + \operatorname{softplus}(o_c)`, up
     to a constant that centres them where all outputs are 0, and a least rise that leaves every class some probability.
-    K outputs are the cutpoints between K + 1 classes. They all
-    depend on the inputs: the model is that of McCullagh without proportional odds.
+    K outputs are the cutpoints between K + 1 classes. They all depend on the inputs: the model is that of McCullagh
+    without proportional odds.
 
     References:
         McCullagh (1980), Regression Models for Ordinal Data, JRSS B 42(2), section 2.

@@ -45,8 +45,8 @@ class NegativeBinomial(Likelihood):
     r"""Counts of mean :math:`\mu(x)` and variance :math:`\mu + \mu^2 / r(x)`, wider than a Poisson's.
 
     The first half of the outputs is the logarithm of the mean, 0 for the targets' own. The second half is
-    :math:`1 / \sqrt{r}`, what the coefficient of variation has in excess of a Poisson's, before a softplus and as a
-    multiple of the targets' own: it falls to 0 as easily as a predicted noise scale, and the counts are a Poisson's then.
+    :math:`1 / \sqrt{r}`, the spread in excess of a Poisson's relative to the mean, before a softplus and as a multiple
+    of the targets' own. It falls towards 0, where the counts are a Poisson's, as easily as a predicted noise scale.
     """
 
     def outputs_per_target(self) -> int:

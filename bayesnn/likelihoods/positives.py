@@ -93,8 +93,9 @@ class Gamma(Likelihood):
 class Beta(Likelihood):
     r"""Fractions between 0 and 1: a beta of mean :math:`\mu(x)` and precision :math:`\phi(x)`.
 
-    Its variance is :math:`\mu (1 - \mu) / (1 + \phi)`. The first half of the outputs is the logit of the mean, 0 for the
-    targets' own. The second half is :math:`1 / \sqrt{\phi}`, before a softplus and as a multiple of the targets' own.
+    Its variance is :math:`\mu (1 - \mu) / (1 + \phi)`. The first half of the outputs is the logit of the mean, 0 for
+    the targets' own. The second half is :math:`1 / \sqrt{\phi}`, before a softplus and as a multiple of the targets'
+    own.
 
     References:
         Ferrari and Cribari-Neto (2004), Beta Regression for Modelling Rates and Proportions, Journal of Applied
