@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.special
 import scipy.stats
 import torch
 from torch.func import vmap
@@ -23,43 +24,56 @@ def softplus(x):
     return np.log1p(np.exp(x))
 
 
-def place_and_scale(outputs, target):
-    return target.loc.item() + target.scale.item() * outputs[..., 0], target.scale.item() * (
-        softplus(outputs[..., 1]) + 1e-3
-    )
+def place_and_scale(outputs, y):
+    y = y.numpy()
+    return y.mean() + y.std() * outputs[..., 0], y.std() * (softplus(outputs[..., 1]) + 1e-3)
 
 
-def student_t(outputs, target):
-    loc, scale = place_and_scale(outputs, target)
-    return scipy.stats.t(4, loc, scale)
+def student_t(outputs, y):
+    return scipy.stats.t(4, *place_and_scale(outputs, y))
 
 
-def laplace(outputs, target):
-    return scipy.stats.laplace(*place_and_scale(outputs, target))
+def laplace(outputs, y):
+    return scipy.stats.laplace(*place_and_scale(outputs, y))
 
 
-def log_normal(outputs, target):
-    loc, scale = place_and_scale(outputs, target)
+def log_normal(outputs, y):
+    loc, scale = place_and_scale(outputs, y.log())
     return scipy.stats.lognorm(scale, scale=np.exp(loc))
 
 
-def gamma(outputs, target):
-    shape = softplus(outputs[..., 1]) + 1e-3
-    return scipy.stats.gamma(shape, scale=target.scale.item() * np.exp(outputs[..., 0]) / shape)
+def multiple(raw):
+    return softplus(raw) / math.log(2) + 1e-3
 
 
-def beta(outputs, target):
-    mean = 1 / (1 + np.exp(-target.loc.item() - outputs[..., 0]))
-    precision = target.scale.item() * (softplus(outputs[..., 1]) / math.log(2) + 1e-3)
+def mean_and_relative_variance(outputs, y):
+    """Of a positive target: 0 stands for the targets' own mean m, and its unit for sqrt(log(1 + v / m^2))."""
+    own, relative = y.numpy().mean(), y.numpy().var() / y.numpy().mean() ** 2
+    return own * np.exp(np.sqrt(np.log1p(relative)) * outputs[..., 0]), relative
+
+
+def gamma(outputs, y):
+    mean, relative = mean_and_relative_variance(outputs, y)
+    shape = 1 / (relative * multiple(outputs[..., 1]) ** 2)
+    return scipy.stats.gamma(shape, scale=mean / shape)
+
+
+def beta(outputs, y):
+    m, v = y.numpy().mean(), y.numpy().var()
+    unit = np.sqrt(np.log1p(v / (m * (1 - m)) ** 2))
+    mean = scipy.special.expit(scipy.special.logit(m) + unit * outputs[..., 0])
+    precision = (m * (1 - m) / v - 1) / multiple(outputs[..., 1]) ** 2
     return scipy.stats.beta(precision * mean, precision * (1 - mean))
 
 
-def poisson(outputs, target):
-    return scipy.stats.poisson(target.scale.item() * np.exp(outputs[..., 0]))
+def poisson(outputs, y):
+    return scipy.stats.poisson(mean_and_relative_variance(outputs, y)[0])
 
 
-def negative_binomial(outputs, target):
-    mean, size = target.scale.item() * np.exp(outputs[..., 0]), softplus(outputs[..., 1]) + 1e-3
+def negative_binomial(outputs, y):
+    mean, relative = mean_and_relative_variance(outputs, y)
+    excess = relative - 1 / y.numpy().mean()  # these counts spread wider than a Poisson's
+    size = 1 / (excess * multiple(outputs[..., 1]) ** 2)
     return scipy.stats.nbinom(size, size / (size + mean))
 
 
@@ -83,7 +97,7 @@ def case(name):
     likelihood = getattr(likelihoods, name)
     outputs = random(S, N, likelihood.outputs_per_target(), seed=1)
     target = likelihood.affine(y)
-    return likelihood(outputs, target=target), oracle(outputs.numpy(), target), y[:N]
+    return likelihood(outputs, target=target), oracle(outputs.numpy(), y), y[:N]
 
 
 def close(left, right, tolerance=1e-8):
@@ -182,7 +196,8 @@ def test_best_constant_is_the_best_of_its_family(name):
 def test_ordered_classes_are_cumulative_logits():
     outputs = random(S, N, 3)
     o = outputs.numpy()
-    cuts = np.cumsum(np.concatenate([o[..., :1] - math.log(2), softplus(o[..., 1:])], -1), -1)
+    first = o[..., :1] - math.log(2)  # outputs of 0 put the three cutpoints at -log 2, 0 and log 2
+    cuts = np.cumsum(np.concatenate([first, softplus(o[..., 1:]) + 1e-3], -1), -1)
     below = np.concatenate([np.zeros((S, N, 1)), 1 / (1 + np.exp(-cuts)), np.ones((S, N, 1))], -1)
     close(likelihoods.ordinal(outputs).probs, np.diff(below, axis=-1))
 
