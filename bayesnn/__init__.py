@@ -9,6 +9,7 @@ from bayesnn.methods.laplace import fit_laplace
 from bayesnn.methods.last_layer import fit_last_layer
 from bayesnn.methods.map import fit_map
 from bayesnn.methods.nuts import fit_nuts
+from bayesnn.methods.sghmc import fit_sghmc
 from bayesnn.methods.svi import fit_svi
 from bayesnn.methods.swag import fit_swag
 from bayesnn.methods.trained import from_networks
@@ -32,6 +33,7 @@ __all__ = [
     "fit_last_layer",
     "fit_map",
     "fit_nuts",
+    "fit_sghmc",
     "fit_svi",
     "fit_swag",
     "from_networks",

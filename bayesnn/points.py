@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import biject_to
 from torch.func import grad, vmap
 
@@ -14,7 +14,11 @@ from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import center
 from bayesnn.training import Callback, History, Minibatches, optimise
 
-__all__ = ["Objective", "maximise", "maximise_together"]
+__all__ = ["Objective", "maximise", "maximise_together", "pays_together"]
+
+_WIDEST_TOGETHER = 100_000
+"""Weights of a network up to which training side by side is faster: of five members, 1.8 times the time of one with 500
+weights, 3.3 times with 30 000, and 5.5 times, more than one after another, with 480 000 (one CPU thread)."""
 
 
 @dataclass(frozen=True)
@@ -155,3 +159,9 @@ def maximise_together(
         label=label,
     )
     return {n: v.detach() for n, v in vmap(objective.weights)(free).items()}, history
+
+
+def pays_together(network: nn.Module) -> bool:
+    """Whether several such networks are trained faster side by side: small ones of linear layers are."""
+    convolves = any(isinstance(module, nn.modules.conv._ConvNd | nn.RNNBase) for module in network.modules())
+    return not convolves and sum(value.numel() for value in network.parameters()) <= _WIDEST_TOGETHER

@@ -14,16 +14,12 @@ from bayesnn.checks import check_count
 from bayesnn.fitting import check_seed, epochs_for, isolated, prepared
 from bayesnn.methods.map import STEPS, fit_map, last_log_joint
 from bayesnn.model import BayesianNeuralNetwork
-from bayesnn.points import Objective, maximise_together
+from bayesnn.points import Objective, maximise_together, pays_together
 from bayesnn.posterior import WeightPosterior
 from bayesnn.seeding import seeded
 from bayesnn.training import Callback, History
 
 __all__ = ["fit_ensemble"]
-
-_WIDEST_TOGETHER = 100_000
-"""Weights of a network up to which training side by side is faster: of five members, 1.8 times the time of one with 500
-weights, 3.3 times with 30 000, and 5.5 times, more than one after another, with 480 000 (one CPU thread)."""
 
 
 def fit_ensemble(
@@ -118,7 +114,7 @@ def fit_ensemble(
         )
     given |= {"beta": beta, "adversarial": adversarial}
     if vectorised is None:
-        vectorised = num_members > 1 and _pays(model.network)
+        vectorised = num_members > 1 and pays_together(model.network)
     if not vectorised:
         return _of_posteriors(fit_map, members, x, y, None, given)
     known, inputs, targets = prepared(model, x, y, device)
@@ -139,12 +135,6 @@ def fit_ensemble(
 
 
 _DEFAULT_RATE: float = inspect.signature(fit_map).parameters["learning_rate"].default
-
-
-def _pays(network: nn.Module) -> bool:
-    """Whether several such networks are trained faster side by side: small ones of linear layers are."""
-    convolves = any(isinstance(module, nn.modules.conv._ConvNd | nn.RNNBase) for module in network.modules())
-    return not convolves and sum(value.numel() for value in network.parameters()) <= _WIDEST_TOGETHER
 
 
 def _members(

@@ -16,7 +16,7 @@ from bayesnn.points import Objective
 from bayesnn.posterior import WeightPosterior
 from bayesnn.training import History
 
-__all__ = ["Mode", "Start", "mode_of"]
+__all__ = ["Mode", "Start", "draws_of", "mode_of"]
 
 Start = WeightPosterior | Literal["network"] | None
 
@@ -82,26 +82,36 @@ def mode_of(
     if isinstance(start, str) and start == "network":
         objective = Objective(known, inputs)
         return Mode(known, objective.weights(objective.free(known.start())), inputs, targets, None)
-    if not isinstance(start, WeightPosterior) or not isinstance(start.model, BayesianNeuralNetwork):
-        raise TypeError(
-            f'{argument} must be a posterior from fit_map, "network" for the network\'s own weights, or None to fit '
-            f"them; got {start!r}."
-        )
+    known, draws = draws_of(known, start, argument, 'from fit_map, "network" for the network\'s own weights,')
     if start.num_samples != 1:
         raise ValueError(
             f"{argument} must be one network, as fit_map gives it; got {start.num_samples} draws of {start.method}."
         )
-    known = _scaled_like(known, start.model)
-    values = {name: value.to(inputs.device) for name, value in _only_draw(start).items()}
+    return Mode(known, {name: value[0] for name, value in draws.items()}, inputs, targets, None)
+
+
+def draws_of(
+    model: BayesianNeuralNetwork, start: object, argument: str, kind: str
+) -> tuple[BayesianNeuralNetwork, dict[str, Tensor]]:
+    """A posterior of this model as a start: the model in the units it was fitted in, and its draws by site.
+
+    Raises:
+        TypeError: If ``start`` is no posterior; the message says what ``kind`` of it ``argument`` should be.
+        ValueError: If it is not of this model.
+    """
+    if not isinstance(start, WeightPosterior) or not isinstance(start.model, BayesianNeuralNetwork):
+        raise TypeError(f"{argument} must be a posterior {kind} or None to fit them; got {start!r}.")
+    known = _scaled_like(model, start.model)
+    values = {name: value.to(model.device) for name, value in start.weights.items()}
     wanted = {name: prior.batch_shape + prior.event_shape for name, prior in (known.priors() | known.latents()).items()}
-    found = {name: value.shape for name, value in values.items()}
+    found = {name: value.shape[1:] for name, value in values.items()}
     if found != wanted:
         wrong = [name for name in wanted | found if wanted.get(name) != found.get(name)]
         raise ValueError(
             f"{argument} must be a fit of this model, with its sites and shapes; {', '.join(map(repr, wrong))} differ. "
-            f"Leave {argument} out, or pass fit_map(model, x, y)."
+            f"Leave {argument} out to have it fitted here."
         )
-    return Mode(known, values, inputs, targets, None)
+    return known, values
 
 
 def _only_draw(posterior: WeightPosterior) -> dict[str, Tensor]:

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from bayesnn.chains import Chain, run_chains
-from bayesnn.convergence import effective_sample_size, rhat
 from bayesnn.density import LogJoint, TracedJoint
 from bayesnn.fitting import isolated, prepared, prepared_pyro_model
+from bayesnn.mixing import FEWEST_DRAWS, FEWEST_EFFECTIVE, HIGHEST_RHAT, mixing
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
-from bayesnn.predictive import Predictive
 from bayesnn.pyro_model import PyroModel
 from bayesnn.training import Callback, Minibatches, optimise
 
@@ -29,11 +28,6 @@ _CLIMB, _CLIMB_RATE = 2000, 0.02
 
 _CLOSE = 0.1
 """Starts are draws from the prior, this much of their way from its middle: full draws end in poor maxima."""
-
-_MOST_INPUTS = 200
-_HIGHEST_RHAT = 1.05
-_FEWEST_EFFECTIVE = 100
-_FEWEST_DRAWS = 4
 
 _OFTEN = 0.1
 """Fraction of draws cut off from which on it is worth telling."""
@@ -149,8 +143,8 @@ def fit_nuts(
         walked, log_joint = _kept(chains, thinning)
         weights = {name: value.detach() for name, value in joint.values(walked.flatten(0, 1)).items()}
         summary = _figures(chains)
-        if len(walked[0]) >= _FEWEST_DRAWS:
-            summary = _convergence(joint, weights, log_joint) | summary
+        if len(walked[0]) >= FEWEST_DRAWS:
+            summary = mixing(joint, weights, log_joint) | summary
     history = replace(history, interrupted=history.interrupted or interrupted)
     if not history.interrupted:
         _warn_of_bad_chains(summary, num_warmup, max_tree_depth, target_accept)
@@ -208,35 +202,17 @@ def _figures(chains: Sequence[Chain]) -> dict[str, float]:
     }
 
 
-@torch.no_grad()
-def _convergence(joint: LogJoint | TracedJoint, weights: Mapping[str, Tensor], log_joint: Tensor) -> dict[str, float]:
-    """R-hat and effective sample size in function space: the worst of all quantities."""
-    rows = torch.linspace(0, len(joint.x) - 1, min(len(joint.x), _MOST_INPUTS)).round().long().to(joint.x.device)
-    members = joint.model.predict(weights, joint.x[rows])
-    predictive = Predictive(members)
-    said = predictive.member_log_probs.exp() if predictive.has_enumerate_support else members.mean
-    parts = [said, members.log_prob(joint.y[rows]).sum(-1), *(weights[name] for name in joint.latents())]
-    columns = [part.reshape(log_joint.numel(), -1).double().cpu() for part in (*parts, log_joint)]
-    quantities = torch.cat(columns, dim=1)
-    quantities = quantities[:, quantities.isfinite().all(0)].reshape(*log_joint.shape, -1)
-    # Where nothing ever changes, as a probability of 1 in single precision, neither is a number.
-    return {
-        "rhat": float(rhat(quantities).nan_to_num(nan=1.0, posinf=math.inf).max()),
-        "ess": float(effective_sample_size(quantities).nan_to_num(nan=math.inf).min()),
-    }
-
-
 def _warn_of_bad_chains(
     summary: Mapping[str, float], num_warmup: int, max_tree_depth: int, target_accept: float
 ) -> None:
     complaints, cures = [], []
     if "rhat" not in summary:
-        complaints.append(f"chains of fewer than {_FEWEST_DRAWS} draws cannot be compared")
+        complaints.append(f"chains of fewer than {FEWEST_DRAWS} draws cannot be compared")
         cures.append("raise num_samples")
-    elif summary["rhat"] > _HIGHEST_RHAT or summary["ess"] < _FEWEST_EFFECTIVE:
+    elif summary["rhat"] > HIGHEST_RHAT or summary["ess"] < FEWEST_EFFECTIVE:
         complaints.append(
-            f"R-hat is {summary['rhat']:.3g} (wanted: {_HIGHEST_RHAT} or less) and the effective sample size "
-            f"{summary['ess']:.0f} (wanted: {_FEWEST_EFFECTIVE} or more)"
+            f"R-hat is {summary['rhat']:.3g} (wanted: {HIGHEST_RHAT} or less) and the effective sample size "
+            f"{summary['ess']:.0f} (wanted: {FEWEST_EFFECTIVE} or more)"
         )
         cures.append(f"raise num_warmup (now {num_warmup}) and num_samples")
     if complaints and summary["deepest"] > _OFTEN:

@@ -1,0 +1,280 @@
+"""fit_sghmc: Markov chains on minibatches, for networks and data that the No-U-Turn Sampler is too slow for."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad, grad_and_value, vmap
+
+from bayesnn.checks import check_count
+from bayesnn.density import LogJoint
+from bayesnn.fitting import isolated, prepared
+from bayesnn.langevin import Slope, Walk, steepness, walk
+from bayesnn.methods.ensemble import fit_ensemble
+from bayesnn.methods.mode import draws_of
+from bayesnn.mixing import FEWEST_DRAWS, FEWEST_EFFECTIVE, HIGHEST_RHAT, mixing
+from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.points import pays_together
+from bayesnn.posterior import WeightPosterior
+from bayesnn.training import Callback, Minibatches
+
+__all__ = ["fit_sghmc"]
+
+_ROWS = 256
+"""Data that the mass is estimated from."""
+
+_MOST_HEAT = 0.2
+"""How far a temperature may be from the one wanted before a fit says so: a tenth in the spread of draws."""
+
+_ERRORS = 4
+"""Standard errors of a temperature that chance is granted besides."""
+
+
+def fit_sghmc(
+    model: BayesianNeuralNetwork,
+    x: Any,
+    y: Any = None,
+    *,
+    num_samples: int = 100,
+    num_epochs: int | None = None,
+    batch_size: int = 512,
+    learning_rate: float = 0.01,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    callback: Callback | None = None,
+    num_chains: int = 4,
+    num_warmup: int = 10,
+    cycle_steps: int = 100,
+    step: float = 0.3,
+    momentum: float = 0.98,
+    temperature: float = 1.0,
+    start: WeightPosterior | None = None,
+    vectorised: bool | None = None,
+) -> WeightPosterior:
+    r"""Draw from the posterior by stochastic-gradient Hamiltonian Monte Carlo: chains on minibatches.
+
+    Each chain begins at a member of an ensemble, and walks in cycles of a falling step size, with friction and noise
+    (see `bayesnn.langevin.walk` for the formulas); the draw is taken at the end of each cycle. The step size follows
+    from the sharpest direction of the density at the starts, so that ``step`` means the same on every network, and each
+    site has a mass of its own, the mean squared gradient of its numbers.
+
+    There is no accept or reject step: draws are of the posterior as far as steps are small and gradients have little
+    noise. Too much noise heats the chains, and their kinetic temperature tells: a warning says so where it is off by
+    more than a fifth. Convergence is judged in function space, as in `fit_nuts`. Several maxima that
+    do not mix show in R-hat, and each chain then tells of one of them.
+
+    Args:
+        model: Network, prior and likelihood. Scales of `priors.fan_in_normal` are taken as they stand.
+        x: Inputs ``(N, ...)`` in raw units; or a ``Dataset`` or ``DataLoader`` of ``(x, y)``.
+        y: Targets ``(N,)`` or ``(N, D)``.
+        num_samples: Draws S that are kept, of all chains together. Chains are of equal length: the last draws of the
+            last one are left out where S is no multiple of their number.
+        num_epochs: Passes over the data before the walk, to find its starts; `fit_ensemble`'s default if left out.
+        batch_size: Data in a minibatch of the walk, and of the fit before it 128 of them at most.
+        learning_rate: Adam's step size at the start, before the walk.
+        device: Where to fit; where the network is, if left out.
+        seed: Seed of starts and chains.
+        progress: Whether to show a progress bar.
+        callback: Called after each epoch of the fit before the walk, then after each cycle, counted on, with the mean
+            of each term.
+        num_chains: Chains; R-hat compares them.
+        num_warmup: Cycles of each chain before its draws are kept.
+        cycle_steps: Steps in a cycle.
+        step: The step size at the start of a cycle, as a multiple of the inverse of the fastest frequency of the
+            density; at 2 it would be unstable, and the error grows with its square.
+        momentum: What is left of the momentum after a step of full size. More of it goes further between draws, and
+            takes longer to lose the heat of noisy gradients.
+        temperature: T: draws are from :math:`p(\theta, y)^{1/T}`, the posterior for 1, a "cold" one for less.
+        start: Where the chains begin: a fit of this model, as `fit_ensemble` gives it, whose first draws are taken.
+        vectorised: Whether chains take their steps side by side; decided by the network's size if left out.
+
+    Returns:
+        A posterior of S draws, chain by chain. Its ``summary`` tells ``rhat``, the largest of all quantities, ``ess``,
+        the smallest effective sample size, ``temperature``, the kinetic temperature of the site where it is furthest
+        from T, and ``step_size``. Its ``history`` has an entry for each epoch of the fit before and for each cycle.
+
+    Raises:
+        TypeError: If model, data or start are of the wrong kind.
+        ValueError: If the data do not suit the model, a setting is out of range, or the walk left all bounds; the
+            message says how.
+
+    References:
+        Chen et al. (2014), Stochastic Gradient Hamiltonian Monte Carlo, arXiv:1402.4102; Zhang et al. (2020), Cyclical
+        Stochastic Gradient MCMC for Bayesian Deep Learning, arXiv:1902.03932; Wenzel et al. (2020), How Good is the
+        Bayes Posterior in Deep Neural Networks Really?, arXiv:2002.02405, section 2 and appendix I.
+
+    Example:
+        >>> import warnings
+        >>> from bayesnn import likelihoods, networks
+        >>> x = torch.linspace(-1, 1, 20)[:, None]
+        >>> model = BayesianNeuralNetwork(networks.mlp(1, 1, hidden=()), likelihood=likelihoods.gaussian)
+        >>> with warnings.catch_warnings(action="ignore"):  # which say that so few draws are too few
+        ...     posterior = fit_sghmc(model, x, x[:, 0].sin(), num_samples=20, num_epochs=20, progress=False)
+        >>> posterior(x).mean.shape
+        torch.Size([20])
+    """
+    counts = {"num_samples": num_samples, "num_chains": num_chains, "num_warmup": num_warmup}
+    for name, value in {**counts, "cycle_steps": cycle_steps, "batch_size": batch_size}.items():
+        check_count(name, value)
+    _check_settings(step, momentum, temperature)
+    if start is None:
+        known, _, _ = prepared(model, x, y, device)  # before a long fit, so that what is wrong is said at once
+        small = {"batch_size": min(batch_size, 128), "learning_rate": learning_rate, "num_epochs": num_epochs}
+        common = {"device": device, "seed": seed, "progress": progress, "callback": callback}
+        fitted = fit_ensemble(model, x, y, num_members=num_chains, beta=0.0, vectorised=vectorised, **small, **common)  # type: ignore[arg-type]
+    else:
+        fitted = start
+    known, inputs, targets = prepared(model, x, y, device)
+    known, draws = draws_of(known, fitted, "start", "of this model, as fit_ensemble gives it,")
+    if fitted.num_samples < num_chains and not (start is None and fitted.history is not None):
+        raise ValueError(
+            f"start must have a draw for each of the {num_chains} chains; got {fitted.num_samples}. Write "
+            f"num_chains={fitted.num_samples}."
+        )
+    before = fitted.history if start is None else None
+    done = 0 if before is None else len(before.epochs)
+    stopped = before is not None and before.interrupted
+    with isolated(seed, inputs.device):
+        joint = LogJoint(known, inputs, targets)
+        z = joint.vector({name: value[:num_chains] for name, value in draws.items()})
+        slope = _slope(joint, pays_together(known.network) if vectorised is None else vectorised)
+        mass = _mass(joint, z)
+        even = math.ceil(len(inputs) / math.ceil(len(inputs) / batch_size))
+        batches = Minibatches([inputs, targets], even, range(seed, seed + len(z)))
+        steep = steepness(slope, z, next(iter(batches)), mass)
+        size = step / math.sqrt(max(steep, 1e-12))
+        walked = walk(
+            slope,
+            z,
+            batches,
+            mass,
+            size,
+            num_cycles=0 if stopped else num_warmup + math.ceil(num_samples / num_chains),
+            num_warmup=num_warmup,
+            steps_per_cycle=cycle_steps,
+            momentum=momentum,
+            temperature=temperature,
+            progress=progress,
+            callback=None if callback is None else lambda cycle, terms: callback(done + cycle, terms),
+            label="sghmc",
+        )
+        if not walked.finite and not walked.draws.shape[1]:
+            raise ValueError(f"the walk must stay finite; it did not. Lower step (now {step:g}).")
+        kept = walked.draws if walked.draws.shape[1] else walked.last[:, None]
+        weights = {name: value.detach() for name, value in joint.values(kept.flatten(0, 1)).items()}
+        summary = {"temperature": _temperature(joint, walked, momentum, temperature)[0], "step_size": size}
+        if kept.shape[1] >= FEWEST_DRAWS:
+            summary = mixing(joint, weights, vmap(vmap(joint.log_prior))(kept).cpu()) | summary
+    history = walked.history
+    if before is not None:
+        interrupted = history.interrupted or before.interrupted
+        history = replace(
+            history,
+            epochs=[*before.epochs, *history.epochs],
+            seconds=before.seconds + history.seconds,
+            interrupted=interrupted,
+        )
+    if not history.interrupted:
+        _warn(joint, walked, summary, step, momentum, temperature, even, len(inputs))
+    weights = {name: value[:num_samples] for name, value in weights.items()}
+    return WeightPosterior(known, weights, "sghmc", history, summary)
+
+
+def _slope(joint: LogJoint, together: bool) -> Slope:
+    """The gradient of the potential that a minibatch estimates, for all chains side by side or one after another."""
+
+    def potential(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return -joint.log_likelihood(z, x, y).sum() * (len(joint.x) / len(x)) - joint.log_prior(z)
+
+    of_one = grad_and_value(potential)
+    if together:
+        of_all = vmap(of_one, randomness="error")
+        return lambda z, batch: of_all(z, *batch)
+
+    def in_turn(z: Tensor, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        found = [of_one(*parts) for parts in zip(z, *batch, strict=True)]
+        return torch.stack([part[0] for part in found]), torch.stack([part[1] for part in found])
+
+    return in_turn
+
+
+def _mass(joint: LogJoint, z: Tensor) -> Tensor:
+    """For each number the mean over its site of the data's Fisher information, empirical, and the prior's, which is 1.
+
+    One mass for a site, as Wenzel et al. have it: a mass for each number would be as noisy as its estimate.
+    """
+    gradient: Callable[..., Tensor] = grad(lambda at, x, y: joint.log_likelihood(at, x[None], y[None]).sum())
+    rows = torch.randperm(len(joint.x))[:_ROWS].to(z.device)
+    total = torch.zeros_like(z[0])
+    for at in z:
+        for some in rows.split(max(1, min(_ROWS, 10_000_000 // len(at)))):
+            total += vmap(gradient, in_dims=(None, 0, 0))(at, joint.x[some], joint.y[some]).square().sum(0)
+    information = total * (len(joint.x) / len(rows) / len(z)) + 1
+    parts = {name: part.mean().expand_as(part) for name, part in joint.layout.split(information).items()}
+    return joint.layout.join(parts)
+
+
+def _temperature(joint: LogJoint, walked: Walk, momentum: float, wanted: float) -> tuple[float, str, float]:
+    """The temperature of the site where it is furthest from the one wanted, its name, and its standard error.
+
+    The squared momentum has the autocorrelation ``momentum ** (2 t)``, and twice the square of its mean as variance.
+    """
+    if not walked.num_steps:
+        return math.nan, "", math.nan
+    parts = joint.layout.split(walked.temperatures)
+    means = {name: float(part.mean()) for name, part in parts.items()}
+    farthest = max(means, key=lambda name: abs(means[name] - wanted))
+    fresh = (1 - momentum**2) / (1 + momentum**2) * walked.num_steps * parts[farthest].numel()
+    return means[farthest], farthest, wanted * math.sqrt(2 / max(1.0, fresh))
+
+
+def _warn(
+    joint: LogJoint,
+    walked: Walk,
+    summary: Mapping[str, float],
+    step: float,
+    momentum: float,
+    temperature: float,
+    batch_size: int,
+    num_data: int,
+) -> None:
+    complaints, cures = [], []
+    if not walked.finite:
+        complaints.append("the walk stopped being finite, and the draws before it did are kept")
+        cures.append(f"lower step (now {step:g})")
+    found, name, error = _temperature(joint, walked, momentum, temperature)
+    if abs(found - temperature) > _MOST_HEAT * temperature + _ERRORS * error:
+        complaints.append(f"the kinetic temperature of {name!r} is {found:.3g} where {temperature:g} is wanted")
+        larger = f", raise batch_size (now {batch_size})" if batch_size < num_data else ""
+        cures.append(f"lower step (now {step:g}){larger} or lower momentum (now {momentum:g})")
+    if "rhat" not in summary:
+        complaints.append(f"chains of fewer than {FEWEST_DRAWS} draws cannot be compared")
+        cures.append("raise num_samples")
+    elif summary["rhat"] > HIGHEST_RHAT or summary["ess"] < FEWEST_EFFECTIVE:
+        complaints.append(
+            f"R-hat is {summary['rhat']:.3g} (wanted: {HIGHEST_RHAT} or less) and the effective sample size "
+            f"{summary['ess']:.0f} (wanted: {FEWEST_EFFECTIVE} or more)"
+        )
+        cures.append("raise num_samples, num_warmup or cycle_steps")
+    if complaints:
+        warnings.warn(
+            f"the chains may not show the posterior as it is: {'; '.join(complaints)}. To mend it, "
+            f"{', '.join(dict.fromkeys(cures))}.",
+            stacklevel=3,
+        )
+
+
+def _check_settings(step: float, momentum: float, temperature: float) -> None:
+    if not 0 < step < 2:
+        raise ValueError(f"step must lie between 0 and 2, where steps become unstable; got {step}. Write step=0.3.")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be 0 or more and below 1; got {momentum}. Write momentum=0.98.")
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature must be positive; got {temperature}. Write temperature=1.0 for the posterior.")
