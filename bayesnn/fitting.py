@@ -12,6 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from bayesnn.checks import check_count
 from bayesnn.data import as_training_data, on_device
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.pyro_model import PyroModel
@@ -76,8 +77,7 @@ def check_seed(seed: object) -> None:
 
 def epochs_for(num_epochs: int | None, steps: int, num_data: int, batch_size: int) -> int:
     """The number of epochs asked for, or as many as make about ``steps`` steps, 20 at least."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more; got {batch_size}.")
+    check_count("batch_size", batch_size)
     if num_epochs is not None:
         return num_epochs
     return max(20, math.ceil(steps / math.ceil(num_data / batch_size)))

@@ -101,9 +101,11 @@ def walk(
         Bayes Posterior in Deep Neural Networks Really?, arXiv:2002.02405, appendix I.1, for the temperature.
 
     Example:
-        >>> rows = torch.zeros(1)
-        >>> walked = walk(lambda z, batch: (z, z.square().sum(1) / 2), torch.zeros(4, 2), Minibatches([rows], 1, range(4)),
-        ...     torch.ones(2), 0.3, num_cycles=30, num_warmup=5, steps_per_cycle=50, momentum=0.9, progress=False)
+        >>> def bowl(z, batch):
+        ...     return z, z.square().sum(1) / 2
+        >>> starts, rows = torch.zeros(4, 2), Minibatches([torch.zeros(1)], 1, range(4))
+        >>> cycles = {"num_cycles": 30, "num_warmup": 5, "steps_per_cycle": 50}
+        >>> walked = walk(bowl, starts, rows, torch.ones(2), 0.3, momentum=0.9, progress=False, **cycles)
         >>> walked.draws.shape
         torch.Size([4, 25, 2])
     """

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from bayesnn.checks import check_count
+
 __all__ = ["History", "Loss", "Minibatches", "optimise"]
 
 Loss = Callable[[int, Sequence[Tensor]], dict[str, Tensor]]
@@ -57,8 +59,7 @@ class Minibatches:
     """
 
     def __init__(self, tensors: Sequence[Tensor], size: int, seeds: Sequence[int] = ()) -> None:
-        if size < 1:
-            raise ValueError(f"batch_size must be 1 or more; got {size}.")
+        check_count("batch_size", size)
         self.tensors = list(tensors)
         self.num_rows = len(tensors[0])
         self.size = min(size, self.num_rows)

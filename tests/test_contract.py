@@ -166,7 +166,7 @@ SETTINGS = [
     ({"device": "cuda:7"}, ValueError, "device must be one that is here"),
     ({"device": "gpu"}, ValueError, "device must be one that is here"),
     ({"num_epochs": 0}, ValueError, "num_epochs must be 1 or more"),
-    ({"batch_size": 0}, ValueError, "batch_size must be 1 or more"),
+    ({"batch_size": 0}, ValueError, "batch_size must be a whole number, 1 or more"),
     ({"learning_rate": -1.0}, ValueError, "learning_rate must be positive"),
     ({"seed": 0.5}, TypeError, "seed must be a whole number"),
     ({"y": None}, TypeError, "targets are missing"),

@@ -49,7 +49,7 @@ def test_batches_are_shuffled_anew_and_one_batch_is_not():
 
 @pytest.mark.parametrize("size", [0, -3])
 def test_impossible_batch_sizes_are_refused(size):
-    with pytest.raises(ValueError, match=f"batch_size must be 1 or more; got {size}"):
+    with pytest.raises(ValueError, match=f"batch_size must be a whole number, 1 or more; got {size}"):
         Minibatches([rows()], size)
 
 

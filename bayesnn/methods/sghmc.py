@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -162,7 +163,7 @@ def fit_sghmc(
             momentum=momentum,
             temperature=temperature,
             progress=progress,
-            callback=None if callback is None else lambda cycle, terms: callback(done + cycle, terms),
+            callback=None if callback is None else partial(_counted_on, callback, done),
             label="sghmc",
         )
         if not walked.finite and not walked.draws.shape[1]:
@@ -187,6 +188,10 @@ def fit_sghmc(
     return WeightPosterior(known, weights, "sghmc", history, summary)
 
 
+def _counted_on(callback: Callback, done: int, cycle: int, terms: dict[str, float]) -> None:
+    callback(done + cycle, terms)
+
+
 def _slope(joint: LogJoint, together: bool) -> Slope:
     """The gradient of the potential that a minibatch estimates, for all chains side by side or one after another."""
 
@@ -196,7 +201,12 @@ def _slope(joint: LogJoint, together: bool) -> Slope:
     of_one = grad_and_value(potential)
     if together:
         of_all = vmap(of_one, randomness="error")
-        return lambda z, batch: of_all(z, *batch)
+
+        def side_by_side(z: Tensor, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+            gradients, values = of_all(z, *batch)
+            return gradients, values
+
+        return side_by_side
 
     def in_turn(z: Tensor, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         found = [of_one(*parts) for parts in zip(z, *batch, strict=True)]
@@ -210,7 +220,11 @@ def _mass(joint: LogJoint, z: Tensor) -> Tensor:
 
     One mass for a site, as Wenzel et al. have it: a mass for each number would be as noisy as its estimate.
     """
-    gradient: Callable[..., Tensor] = grad(lambda at, x, y: joint.log_likelihood(at, x[None], y[None]).sum())
+
+    def of_one(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return joint.log_likelihood(at, x[None], y[None]).sum()
+
+    gradient = grad(of_one)
     rows = torch.randperm(len(joint.x))[:_ROWS].to(z.device)
     total = torch.zeros_like(z[0])
     for at in z:
