@@ -1,53 +1,40 @@
 """How uncertain a predictive is, and of which kind: noise in the data (aleatoric) or ignorance (epistemic).
 
-Every measure grows with uncertainty. Entropies are in nats, variances in squared units of ``y``.
+Every measure grows with uncertainty. Entropies are in nats, variances in squared units of ``y``. What is imported from
+`bayesnn.decompositions` and `bayesnn.information` is meant to be found here.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
-import torch
 from torch import Tensor
 
+from bayesnn.decompositions import (
+    Uncertainty,
+    brier_decomposition,
+    entropy_decomposition,
+    variance_decomposition,
+    zero_one_decomposition,
+)
+from bayesnn.information import expected_pairwise_kl, expected_predictive_information_gain
 from bayesnn.predictive import Predictive, expect_predictive
 
 __all__ = [
     "Uncertainty",
+    "all_scores",
+    "brier_decomposition",
     "decompose",
     "entropy_decomposition",
     "expected_entropy",
+    "expected_pairwise_kl",
+    "expected_predictive_information_gain",
     "max_probability",
     "mutual_information",
     "predictive_entropy",
     "scores",
     "variance_decomposition",
+    "variation_ratio",
+    "zero_one_decomposition",
 ]
-
-
-@dataclass(frozen=True)
-class Uncertainty:
-    """Two parts that add up: ``total = aleatoric + epistemic``.
-
-    Attributes:
-        aleatoric: Noise in the data ``(N,)`` or ``(N, D)``.
-        epistemic: Ignorance of the model, same shape.
-        unit: ``"nats"`` or ``"squared units of y"``.
-    """
-
-    aleatoric: Tensor
-    epistemic: Tensor
-    unit: str
-
-    @property
-    def total(self) -> Tensor:
-        """The sum of both parts."""
-        return self.aleatoric + self.epistemic
-
-    def __repr__(self) -> str:
-        means = ", ".join(f"{part}={getattr(self, part).mean():.4g}" for part in ("total", "aleatoric", "epistemic"))
-        return f"Uncertainty({means}; means over {tuple(self.aleatoric.shape)}, in {self.unit})"
 
 
 def decompose(predictive: Predictive) -> Uncertainty:
@@ -60,56 +47,13 @@ def decompose(predictive: Predictive) -> Uncertainty:
         `entropy_decomposition` or `variance_decomposition`.
 
     Example:
+        >>> import torch
         >>> two = torch.distributions.Categorical(probs=torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
         >>> decompose(Predictive(two)).epistemic  # two draws that contradict each other: log 2
         tensor([0.6931])
     """
     expect_predictive(predictive)
     return entropy_decomposition(predictive) if predictive.has_enumerate_support else variance_decomposition(predictive)
-
-
-def entropy_decomposition(predictive: Predictive) -> Uncertainty:
-    r"""Split the predictive entropy into expected entropy and mutual information.
-
-    .. math:: H\Big[\frac1S \sum_s p_s\Big] = \frac1S \sum_s H[p_s] + I[y; \theta]
-
-    Args:
-        predictive: Members of finite support.
-
-    Returns:
-        ``aleatoric`` = mean entropy of the members, ``epistemic`` = mutual information, in nats, ``(N,)``, or
-        ``(N, D)`` for D independent labels, of each for itself.
-
-    References:
-        Houlsby et al. (2011), Bayesian Active Learning for Classification and Preference Learning, arXiv:1112.5745,
-        equation 2; Depeweg et al. (2018), arXiv:1710.07283, section 3.
-    """
-    log_probs = predictive.member_log_probs
-    mixture = log_probs.logsumexp(0) - math.log(len(log_probs))
-    aleatoric = _entropy(log_probs).mean(0)
-    # Mutual information is never negative; rounding may say -1e-8.
-    return Uncertainty(aleatoric, (_entropy(mixture) - aleatoric).clamp_min(0), "nats")
-
-
-def variance_decomposition(predictive: Predictive) -> Uncertainty:
-    r"""Split the predictive variance into noise and disagreement.
-
-    By the law of total variance over the draws :math:`s`,
-    :math:`\operatorname{Var}[y] = \mathbb{E}_s[\sigma_s^2] + \operatorname{Var}_s[\mu_s]`,
-    where :math:`\mu_s` and :math:`\sigma_s^2` are the mean and variance of member :math:`s`.
-
-    Args:
-        predictive: Members with batch shape ``(S, N)`` and event shape ``()`` or ``(D,)``.
-
-    Returns:
-        ``aleatoric`` (first term) and ``epistemic`` (second), each ``(N,)`` or ``(N, D)``, in squared units of ``y``.
-
-    References:
-        Depeweg et al. (2018), Decomposition of Uncertainty in Bayesian Deep Learning for Efficient and
-        Risk-sensitive Learning, arXiv:1710.07283.
-    """
-    members = predictive.members
-    return Uncertainty(members.variance.mean(0), members.mean.var(0, correction=0), "squared units of y")
 
 
 def predictive_entropy(predictive: Predictive) -> Tensor:
@@ -135,15 +79,46 @@ def max_probability(predictive: Predictive) -> Tensor:
 
     Of D labels it is the mean over them.
     """
-    doubt = -predictive.log_probs.amax(-1).expm1()
-    return doubt if doubt.ndim == 1 else doubt.mean(-1)
+    return _mean_over_labels(-predictive.log_probs.amax(-1).expm1())
+
+
+def variation_ratio(predictive: Predictive) -> Tensor:
+    r"""Fraction of the draws that do not vote for the class most voted for.
+
+    .. math:: 1 - \frac1S \max_c \sum_s [\arg\max_{c'} p_{sc'} = c]
+
+    Each draw votes for its most probable class, and of several for one of them. Draws that agree on the class have
+    ratio 0, however unsure each of them is. Other authors let each draw vote by a label sampled from it; that
+    estimates `max_probability`, which needs no sampling.
+
+    Args:
+        predictive: Members of finite support.
+
+    Returns:
+        ``(N,)``, within ``[0, 1 - 1/min(S, C)]``; of D labels the mean over them.
+
+    References:
+        Freeman (1965), Elementary Applied Statistics; Gal (2016), Uncertainty in Deep Learning, section 3.3.1 (with
+        sampled labels).
+
+    Example:
+        >>> import torch
+        >>> probs = torch.tensor([[[0.9, 0.1]], [[0.6, 0.4]], [[0.2, 0.8]]])
+        >>> variation_ratio(Predictive(torch.distributions.Categorical(probs=probs)))  # two against one
+        tensor([0.3333])
+    """
+    log_probs = predictive.member_log_probs
+    votes = log_probs.argmax(-1).movedim(0, -1)
+    counts = log_probs.new_zeros(log_probs.shape[1:]).scatter_add(-1, votes, log_probs.new_ones(votes.shape))
+    return _mean_over_labels((len(log_probs) - counts.amax(-1)) / len(log_probs))
 
 
 def scores(predictive: Predictive) -> dict[str, Tensor]:
-    """The uncertainty of each input in every way a detector could use, by name; each ``(N,)``.
+    """The uncertainty of each input in every way the reports compare detectors by, by name; each ``(N,)``.
 
     Classes: ``max_probability``, ``entropy``, ``mutual_information``. Real targets: ``total``, ``aleatoric`` and
     ``epistemic`` standard deviation, in the units of ``y`` (over several targets, the root of the mean variance).
+    `all_scores` has more.
     """
     if predictive.has_enumerate_support:
         return {
@@ -156,10 +131,50 @@ def scores(predictive: Predictive) -> dict[str, Tensor]:
     return {name: (v if v.ndim == 1 else v.mean(1)).sqrt() for name, v in variances.items()}
 
 
-def _entropy(log_probs: Tensor) -> Tensor:
-    return torch.special.entr(log_probs.exp()).sum(-1)
+def all_scores(predictive: Predictive) -> dict[str, Tensor]:
+    """The uncertainty of each input in every way this package knows from one predictive, by name; each ``(N,)``.
+
+    Args:
+        predictive: Members with batch shape ``(S, N)``.
+
+    Returns:
+        Classes: ``max_probability``, ``entropy``, ``expected_entropy``, ``mutual_information``, ``variation_ratio``,
+        ``expected_pairwise_kl``, ``brier_total``, ``brier_aleatoric``, ``brier_epistemic``, ``zero_one_aleatoric`` and
+        ``zero_one_epistemic`` (the zero-one total is ``max_probability``). Those in nats are summed over D labels, the
+        others averaged. Real targets: the three of `scores`, and ``entropy`` in nats where the mixture of one target is
+        known in closed form, as a Gaussian process's is; elsewhere it costs S times a score: `Predictive.entropy`.
+
+    Example:
+        >>> import torch
+        >>> two = torch.distributions.Categorical(probs=torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
+        >>> {name: round(score.item(), 2) for name, score in all_scores(Predictive(two)).items() if "zero" in name}
+        {'zero_one_aleatoric': 0.0, 'zero_one_epistemic': 0.5}
+    """
+    expect_predictive(predictive)
+    if not predictive.has_enumerate_support:
+        known = predictive.mixture is not None and not predictive.event_shape
+        return scores(predictive) | ({"entropy": predictive.entropy()} if known else {})
+    entropy, brier = entropy_decomposition(predictive), brier_decomposition(predictive)
+    zero_one = zero_one_decomposition(predictive)
+    return {
+        "max_probability": max_probability(predictive),
+        "entropy": _over_labels(entropy.total),
+        "expected_entropy": _over_labels(entropy.aleatoric),
+        "mutual_information": _over_labels(entropy.epistemic),
+        "variation_ratio": variation_ratio(predictive),
+        "expected_pairwise_kl": expected_pairwise_kl(predictive),
+        "brier_total": _mean_over_labels(brier.total),
+        "brier_aleatoric": _mean_over_labels(brier.aleatoric),
+        "brier_epistemic": _mean_over_labels(brier.epistemic),
+        "zero_one_aleatoric": _mean_over_labels(zero_one.aleatoric),
+        "zero_one_epistemic": _mean_over_labels(zero_one.epistemic),
+    }
 
 
 def _over_labels(score: Tensor) -> Tensor:
     """Independent labels add up."""
     return score if score.ndim == 1 else score.sum(-1)
+
+
+def _mean_over_labels(score: Tensor) -> Tensor:
+    return score if score.ndim == 1 else score.mean(-1)

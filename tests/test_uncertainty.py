@@ -11,16 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, Poisson
 
+from bayesnn import uncertainty
 from bayesnn.predictive import Predictive
 from bayesnn.uncertainty import (
+    all_scores,
+    brier_decomposition,
     decompose,
     entropy_decomposition,
     expected_entropy,
+    expected_pairwise_kl,
     max_probability,
     mutual_information,
     predictive_entropy,
     scores,
     variance_decomposition,
+    variation_ratio,
+    zero_one_decomposition,
 )
 
 S, N, C, D = 4, 5, 3, 2
@@ -143,6 +149,17 @@ def test_mutual_information_lies_between_nothing_and_log_draws(seed, draws, scal
     assert (information <= math.log(draws) + 1e-12).all()
 
 
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10**6), num_classes=st.integers(2, 4), scale=st.sampled_from([0.01, 3.0, 1e4]))
+def test_measures_of_classes_lie_within_their_bounds(seed, num_classes, scale):
+    predictive = classes(S, N, num_classes, seed=seed, scale=scale)
+    for measure in (predictive_entropy, expected_entropy, mutual_information):
+        assert (measure(predictive) >= 0).all()
+        assert (measure(predictive) <= math.log(num_classes) + 1e-12).all()
+    assert (max_probability(predictive) >= -1e-12).all()
+    assert (max_probability(predictive) <= 1 - 1 / num_classes + 1e-12).all()
+
+
 def test_draws_that_contradict_each_other_share_log_draws():
     sure = 1e4 * torch.eye(3, dtype=torch.float64)[:, None]
     assert mutual_information(Predictive(Categorical(logits=sure))).item() == pytest.approx(math.log(3), abs=1e-12)
@@ -203,7 +220,120 @@ def test_scores_of_real_targets_are_standard_deviations(shape):
         torch.testing.assert_close(score, expected, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("measure", [entropy_decomposition, expected_entropy, mutual_information, max_probability])
+@pytest.mark.parametrize("name", ["classes", "yes or no", "one input", "extreme logits"])
+def test_variation_ratio_counts_the_votes_against_the_mode(name):
+    predictive = PREDICTIVES[name]
+    votes = predictive.member_log_probs.argmax(-1).numpy()
+    expected = 1 - scipy.stats.mode(votes, axis=0).count / len(votes)
+    np.testing.assert_allclose(variation_ratio(predictive), expected, rtol=0, atol=1e-12)
+
+
+def test_variation_ratio_of_labels_is_their_mean():
+    logits = 2 * random(S, N, D)
+    alone = [variation_ratio(Predictive(Bernoulli(logits=logits[..., d]))) for d in range(D)]
+    found = variation_ratio(Predictive(Independent(Bernoulli(logits=logits), 1)))
+    torch.testing.assert_close(found, torch.stack(alone).mean(0), rtol=0, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10**6), draws=st.integers(1, 7), num_classes=st.integers(2, 4))
+def test_variation_ratio_lies_within_its_bounds(seed, draws, num_classes):
+    ratio = variation_ratio(classes(draws, N, num_classes, seed=seed))
+    assert (ratio >= 0).all()
+    assert (ratio <= 1 - 1 / min(draws, num_classes) + 1e-12).all()
+
+
+def test_variation_ratio_of_draws_that_agree_is_nothing_and_of_all_different_ones_the_bound():
+    sure = 1e4 * torch.eye(3, dtype=torch.float64)[:, None]
+    assert variation_ratio(Predictive(Categorical(logits=sure))).item() == pytest.approx(2 / 3, abs=1e-12)
+    unsure = 1e-3 * torch.eye(3)[:1, None].expand(4, 1, 3)
+    assert variation_ratio(Predictive(Categorical(logits=unsure))).item() == 0
+
+
+def test_sampled_votes_estimate_the_largest_probability_instead():
+    # The chance of failing on right code: two proportions of 1e5 labels beyond 5 standard errors, below 1e-6.
+    num_samples = 100_000
+    predictive = Predictive(Categorical(logits=random(1, N, C).expand(num_samples, N, C)))
+    labels = predictive.members.sample().numpy()
+    sampled = torch.from_numpy(1 - scipy.stats.mode(labels, axis=0).count / num_samples)
+    assert ((sampled - max_probability(predictive)).abs() < 5 * 0.5 / math.sqrt(num_samples)).all()
+    assert (variation_ratio(predictive) == 0).all()
+
+
+def test_knowing_nothing_has_less_mutual_information_than_a_contradiction():
+    # Of two classes: probabilities spread evenly over [0, 1] have log 2 - 1/2 (mean entropy: the integral of the binary
+    # entropy is 1/2), two draws that are sure of either have log 2. docs/measures.md tells of it.
+    even = (torch.arange(1000, dtype=torch.float64)[:, None] + 0.5) / 1000
+    assert mutual_information(Predictive(Bernoulli(even))).item() == pytest.approx(math.log(2) - 0.5, abs=1e-5)
+    sure = torch.tensor([[-1e4], [1e4]], dtype=torch.float64)
+    assert mutual_information(Predictive(Bernoulli(logits=sure))).item() == pytest.approx(math.log(2), abs=1e-12)
+
+
+ALL_OF_CLASSES = {
+    "max_probability": max_probability,
+    "entropy": predictive_entropy,
+    "expected_entropy": expected_entropy,
+    "mutual_information": mutual_information,
+    "variation_ratio": variation_ratio,
+    "expected_pairwise_kl": expected_pairwise_kl,
+    "brier_total": lambda predictive: brier_decomposition(predictive).total,
+    "brier_aleatoric": lambda predictive: brier_decomposition(predictive).aleatoric,
+    "brier_epistemic": lambda predictive: brier_decomposition(predictive).epistemic,
+    "zero_one_aleatoric": lambda predictive: zero_one_decomposition(predictive).aleatoric,
+    "zero_one_epistemic": lambda predictive: zero_one_decomposition(predictive).epistemic,
+}
+
+
+@pytest.mark.parametrize("name", ["classes", "yes or no", "labels", "one input", "extreme logits"])
+def test_all_scores_of_classes(name):
+    predictive = PREDICTIVES[name]
+    found = all_scores(predictive)
+    assert list(found) == list(ALL_OF_CLASSES)
+    for key, score in found.items():
+        expected = ALL_OF_CLASSES[key](predictive)
+        expected = expected if expected.ndim == 1 else expected.mean(1)
+        assert score.shape == predictive.batch_shape
+        assert score.isfinite().all()
+        torch.testing.assert_close(score, expected, rtol=1e-12, atol=1e-12)
+    for key, score in scores(predictive).items():
+        assert torch.equal(found[key], score)
+
+
+def test_zero_one_total_is_the_largest_probability_missed(predictive):
+    if predictive.has_enumerate_support:
+        total = all_scores(predictive)["zero_one_aleatoric"] + all_scores(predictive)["zero_one_epistemic"]
+        torch.testing.assert_close(total, max_probability(predictive), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["real", "vectors", "counts"])
+def test_all_scores_of_real_targets_are_the_standard_deviations(name):
+    found, expected = all_scores(PREDICTIVES[name]), scores(PREDICTIVES[name])
+    assert list(found) == ["total", "aleatoric", "epistemic"]
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_all_scores_of_a_mixture_in_closed_form_have_its_entropy():
+    loc, scale = random(S, N), 1 + random(N, seed=1).square()
+    found = all_scores(Predictive(Normal(loc, scale), mixture=Normal(loc.mean(0), scale)))
+    assert list(found) == ["total", "aleatoric", "epistemic", "entropy"]
+    np.testing.assert_allclose(found["entropy"], scipy.stats.norm(scale=scale).entropy(), rtol=1e-12)
+    vectors = Normal(random(S, N, D), 1.0)
+    found = all_scores(Predictive(Independent(vectors, 1), mixture=Independent(Normal(random(N, D), 1.0), 1)))
+    assert list(found) == ["total", "aleatoric", "epistemic"]
+
+
+def test_all_scores_need_a_predictive():
+    with pytest.raises(TypeError, match="this needs a Predictive; got Tensor"):
+        all_scores(torch.zeros(S, N))
+
+
+def test_every_measure_is_found_here():
+    assert all(hasattr(uncertainty, name) for name in uncertainty.__all__)
+
+
+@pytest.mark.parametrize(
+    "measure", [entropy_decomposition, expected_entropy, mutual_information, max_probability, variation_ratio]
+)
 def test_real_targets_have_no_class_entropies(measure):
     with pytest.raises(NotImplementedError, match="need a finite support"):
         measure(reals(S, N))
