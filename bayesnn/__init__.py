@@ -1,7 +1,8 @@
 """Bayesian neural networks in Pyro that fit well by default, and say when they did not."""
 
 from bayesnn import datasets, likelihoods, networks, priors
-from bayesnn.evaluation import compare, evaluate, misclassification, out_of_distribution
+from bayesnn.comparison import compare
+from bayesnn.evaluation import evaluate
 from bayesnn.methods.dropout import fit_dropout
 from bayesnn.methods.ensemble import fit_ensemble
 from bayesnn.methods.gp import fit_gp
@@ -16,6 +17,7 @@ from bayesnn.methods.trained import from_networks
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
+from bayesnn.tasks import misclassification, out_of_distribution
 from bayesnn.uncertainty import decompose
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["figure_text", "html_table", "text_table"]
@@ -23,19 +23,22 @@ _HEADINGS = {
 }
 
 
-def text_table(rows: Sequence[dict[str, Any]], leave_out: Sequence[str] = ()) -> str:
+def text_table(
+    rows: Sequence[dict[str, Any]], leave_out: Sequence[str] = (), marks: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """Rows as aligned text, one line each under a line of headings.
 
     Args:
         rows: Figures by column: numbers, words, or ``{"mean": m, "sd": s}`` for a figure with its spread.
         leave_out: Columns not to show.
+        marks: For a column the methods (rows' first figures) whose figure gets an asterisk.
 
     Example:
         >>> print(text_table([{"method": "svi", "nll": {"mean": 0.1234, "sd": 0.01}}]))
         method            NLL
         svi     0.123 ± 0.010
     """
-    lines = _cells([{name: row[name] for name in row if name not in leave_out} for row in rows])
+    lines = _cells([{name: row[name] for name in row if name not in leave_out} for row in rows], marks)
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     padded = [
         [
@@ -47,9 +50,9 @@ def text_table(rows: Sequence[dict[str, Any]], leave_out: Sequence[str] = ()) ->
     return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
-def html_table(rows: Sequence[dict[str, Any]]) -> str:
+def html_table(rows: Sequence[dict[str, Any]], marks: Mapping[str, Sequence[str]] | None = None) -> str:
     """The same as an HTML ``<table>``."""
-    head, *body = _cells(rows)
+    head, *body = _cells(rows, marks)
     row = "<tr>{}</tr>".format
     heading = row("".join(f"<th>{html.escape(text)}</th>" for text in head))
     return (
@@ -72,7 +75,14 @@ def _decimals(value: float | None) -> int:
     return 1 if value is not None and abs(value) >= 10 else 3
 
 
-def _cells(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+def _cells(rows: Sequence[dict[str, Any]], marks: Mapping[str, Sequence[str]] | None = None) -> list[list[str]]:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     heading = [_HEADINGS.get(name, name.replace("_", " ")) for name in columns]
-    return [heading, *([figure_text(row.get(name)) for name in columns] for row in rows)]
+    return [heading, *([figure_text(row.get(name)) + _mark(row, name, marks) for name in columns] for row in rows)]
+
+
+def _mark(row: dict[str, Any], column: str, marks: Mapping[str, Sequence[str]] | None) -> str:
+    """An asterisk, a blank where others of the column have one, or nothing."""
+    if not marks or column not in marks:
+        return ""
+    return "*" if next(iter(row.values())) in marks[column] else " "

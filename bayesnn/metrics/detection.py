@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["auroc"]
+__all__ = ["aupr", "auroc", "aurocs", "fpr95", "roc_curve"]
 
 
 def auroc(score: Tensor, positive: Tensor) -> Tensor:
@@ -18,11 +18,91 @@ def auroc(score: Tensor, positive: Tensor) -> Tensor:
     Returns:
         A scalar between 0 and 1; NaN where all inputs are of one kind.
     """
-    positive = positive.bool()
-    if bool(positive.all()) or not bool(positive.any()):
-        return torch.tensor(float("nan"), dtype=torch.float64)
-    # Imported here: importing scikit-learn changes the process's warning filters, importing bayesnn must not.
-    from sklearn.metrics import roc_auc_score
+    return aurocs(score, positive, torch.ones(1, len(score), dtype=torch.float64, device=score.device))[0]
 
-    area = roc_auc_score(positive.cpu().numpy(), score.detach().cpu().double().numpy())
-    return torch.tensor(float(area), dtype=torch.float64)
+
+def aurocs(score: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
+    r"""The same under several weightings of the inputs at once, by one sort: what a bootstrap asks for.
+
+    .. math:: \frac{\sum_{i \in +} \sum_{j \in -} w_i w_j \, ([s_i > s_j] + \tfrac12 [s_i = s_j])}
+              {\sum_{i \in +} w_i \sum_{j \in -} w_j}
+
+    Args:
+        score: Uncertainty ``(N,)``.
+        positive: Whether each input is of the kind looked for ``(N,)``, boolean.
+        weights: How often each input counts ``(B, N)``, 0 or more.
+
+    Returns:
+        ``(B,)``; NaN where all that counts is of one kind.
+    """
+    values, group = score.detach().unique(return_inverse=True)  # sorted
+    weights, positive = weights.double(), positive.bool()
+    empty = weights.new_zeros(len(weights), len(values))
+    ups = empty.index_add(1, group[positive], weights[:, positive])
+    downs = empty.index_add(1, group[~positive], weights[:, ~positive])
+    below = downs.cumsum(1) - downs / 2
+    return (ups * below).sum(1) / (ups.sum(1) * downs.sum(1))
+
+
+def roc_curve(score: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+    """The receiver operating characteristic, a point for each threshold; tied inputs are suspected together.
+
+    Args:
+        score: Uncertainty ``(N,)``.
+        positive: Whether each input is of the kind looked for ``(N,)``, boolean.
+
+    Returns:
+        Share of the negatives that is suspected, and share of the positives that is found, both from 0 to 1, one point
+        more than there are different scores; NaN where there are none of a kind.
+    """
+    suspected, found, _ = _by_threshold(score, positive)
+    return suspected / suspected[-1], found / found[-1]
+
+
+def fpr95(score: Tensor, positive: Tensor) -> Tensor:
+    """Share of the negatives that is suspected at the first threshold that finds 95 % of the positives.
+
+    Args:
+        score: Uncertainty ``(N,)``.
+        positive: Whether each input is of the kind looked for ``(N,)``, boolean.
+
+    Returns:
+        A scalar between 0 and 1, smaller is better; NaN where all inputs are of one kind.
+
+    References:
+        Liang et al. (2018), Enhancing the Reliability of Out-of-distribution Image Detection in Neural Networks,
+        arXiv:1706.02690, section 4.2.
+    """
+    suspected, found, _ = _by_threshold(score, positive)
+    if not (suspected[-1] > 0 and found[-1] > 0):
+        return torch.tensor(float("nan"), dtype=torch.float64, device=score.device)
+    # In whole inputs, so that rounding decides nothing: 100 found >= 95 of all.
+    return (suspected / suspected[-1])[(100 * found >= 95 * found[-1]).nonzero()[0, 0]]
+
+
+def aupr(score: Tensor, positive: Tensor) -> Tensor:
+    r"""Area under the precision-recall curve by steps, :math:`\sum_t (R_t - R_{t-1}) P_t` (average precision).
+
+    By chance it is the share of positives. Which kind is looked for matters: for the other one, write
+    ``aupr(-score, ~positive)``.
+
+    Args:
+        score: Uncertainty ``(N,)``; tied inputs are suspected together.
+        positive: Whether each input is of the kind looked for ``(N,)``, boolean.
+
+    Returns:
+        A scalar between 0 and 1; NaN where all inputs are of one kind.
+    """
+    _, found, all_suspected = _by_threshold(score, positive)
+    if not 0 < found[-1] < len(score):
+        return torch.tensor(float("nan"), dtype=torch.float64, device=score.device)
+    return (found.diff() / found[-1] * found[1:] / all_suspected[1:]).sum()
+
+
+def _by_threshold(score: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Numbers of negatives, positives and inputs at or above each different score, the highest first; 0 in front."""
+    values, group = (-score.detach()).unique(return_inverse=True)
+    counts = torch.zeros(2, len(values) + 1, dtype=torch.float64, device=score.device)
+    counts.index_put_((positive.long(), group + 1), torch.ones_like(group, dtype=torch.float64), accumulate=True)
+    suspected, found = counts.cumsum(1)
+    return suspected, found, suspected + found

@@ -1,4 +1,4 @@
-"""The area under the curve against scipy's rank statistic."""
+"""Areas and curves against scipy's rank statistic and scikit-learn."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,9 @@ import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics
 
-from bayesnn.metrics.detection import auroc
+from bayesnn.metrics.detection import aupr, auroc, aurocs, fpr95, roc_curve
 
 
 def scores_and_kinds(seed, num_values):
@@ -48,3 +49,41 @@ def test_scores_with_a_gradient_are_taken():
 @pytest.mark.parametrize("kind", [True, False])
 def test_one_kind_alone_has_no_area(kind):
     assert np.isnan(auroc(torch.arange(3.0), torch.full((3,), kind)).item())
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10**6), num_values=st.sampled_from([1, 3, 10**6]))
+def test_curves_and_their_areas_are_those_of_sklearn(seed, num_values):
+    score, positive = scores_and_kinds(seed, num_values)
+    false, true, _ = metrics.roc_curve(positive, score, drop_intermediate=False)
+    ours = roc_curve(score, positive)
+    np.testing.assert_allclose(ours[0], false, rtol=1e-12)
+    np.testing.assert_allclose(ours[1], true, rtol=1e-12)
+    assert fpr95(score, positive).item() == pytest.approx(false[true >= 0.95][0], rel=1e-12)
+    assert aupr(score, positive).item() == pytest.approx(metrics.average_precision_score(positive, score), rel=1e-12)
+    assert aupr(-score, ~positive).item() == pytest.approx(
+        metrics.average_precision_score(~positive, -score), rel=1e-12
+    )
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 10**6), num_values=st.sampled_from([1, 3, 10**6]))
+def test_weighted_areas_are_those_of_sklearn(seed, num_values):
+    score, positive = scores_and_kinds(seed, num_values)
+    weights = torch.randint(4, (7, 40), generator=torch.Generator().manual_seed(seed))
+    expected = [metrics.roc_auc_score(positive, score, sample_weight=weight) for weight in weights]
+    np.testing.assert_allclose(aurocs(score, positive, weights), expected, rtol=1e-12)
+
+
+def test_ninety_five_percent_of_twenty_are_nineteen():
+    score, positive = torch.arange(40.0).flip(0), torch.arange(40) < 20
+    score[20] = 20.5  # a negative above the twentieth positive, below the nineteenth
+    assert fpr95(score, positive).item() == 0
+    score[20] = 21.5  # above the nineteenth
+    assert fpr95(score, positive).item() == 1 / 20
+
+
+@pytest.mark.parametrize("kind", [True, False])
+@pytest.mark.parametrize("figure", [aupr, fpr95])
+def test_one_kind_alone_has_no_figure(figure, kind):
+    assert np.isnan(figure(torch.arange(3.0), torch.full((3,), kind)).item())

@@ -1,0 +1,181 @@
+"""Comparison: fitted methods beside each other on the same scores, and where a difference is no more than chance."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesnn.evaluation import figures
+from bayesnn.metrics.detection import aurocs
+from bayesnn.predictive import Predictive
+from bayesnn.tables import html_table, text_table
+from bayesnn.tasks import mistakes, resampled, truth
+from bayesnn.uncertainty import scores
+
+__all__ = ["Comparison", "compare"]
+
+_BOOTSTRAP = 400
+_ERRORS = 2.0
+"""Standard errors of a difference within which two methods count as no different."""
+
+_FEWEST = 20
+"""Inputs below which no standard error is worth its name, and no difference is called one."""
+
+_FOOTNOTE = "* the best of its column, or within two standard errors of it; rank: mean over the columns with a best"
+_SMALL_IS_GOOD = ("nll", "brier", "ece", "rmse", "crps", "calibration_error")
+_LARGE_IS_GOOD = ("accuracy", "misclassification_auroc", "ood_auroc_")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table, one row per method.
+
+    Attributes:
+        rows: Figures by name; ``"method"`` names the row, and ``"rank"``, where there are several methods, is its mean
+            rank over the columns that have a best, 1 the best.
+        no_different: For each column that has a best and whose noise is known, the methods that cannot be told from the
+            best: their difference is within two standard errors, taken over the inputs, the same for both methods.
+    """
+
+    rows: list[dict[str, Any]]
+    no_different: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        table = text_table(self.rows, marks=self.no_different)
+        return f"{table}\n{_FOOTNOTE}" if self.no_different else table
+
+    def _repr_html_(self) -> str:
+        table = html_table(self.rows, marks=self.no_different)
+        return f"{table}<p>{_FOOTNOTE}</p>" if self.no_different else table
+
+    def to_pandas(self) -> Any:
+        """The table as a ``pandas.DataFrame`` indexed by method; needs pandas."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows).set_index("method")
+
+    def to_json(self) -> str:
+        """The record as JSON; NaN as ``null``."""
+        rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows]
+        return json.dumps(
+            {"rows": rows, "no_different": {name: list(tied) for name, tied in self.no_different.items()}}
+        )
+
+
+def compare(
+    posteriors: Mapping[str, Callable[[Any], Predictive]], x_test: Any, y_test: Any, x_ood: Any = None
+) -> Comparison:
+    r"""Put fitted methods beside each other on the same scores, and say where a difference is no more than chance.
+
+    Two methods are no different in a column where the mean of their paired differences :math:`d_n` over the inputs is
+    within two standard errors, :math:`|\bar d| \le 2 \operatorname{sd}(d) / \sqrt N`; of areas under the ROC curve the
+    standard error is that over paired bootstrap resamples. It is the noise of the test inputs alone: another start or
+    another training set may well turn the order round, and several seeds (``bayesnn compare``) tell of that.
+
+    Args:
+        posteriors: Fitted methods by name.
+        x_test: Test inputs ``(N, ...)``.
+        y_test: Their targets.
+        x_ood: Inputs from another world, if there are any.
+
+    Returns:
+        For each method the scores of `evaluate`, ``misclassification_auroc`` (classes; by the largest probability),
+        ``ood_auroc_<score>`` for each score, its mean rank, what its fit tells (``elbo_per_datum``), and seconds to fit
+        and predict.
+
+    Raises:
+        TypeError: If the methods are not fitted ones by name.
+        ValueError: If the data do not suit them.
+    """
+    if not isinstance(posteriors, Mapping) or not all(callable(posterior) for posterior in posteriors.values()):
+        raise TypeError('compare needs fitted methods by name: compare({"svi": posterior}, x_test, y_test).')
+    rows, noise = [], {}
+    for name, posterior in posteriors.items():
+        started = time.perf_counter()
+        predictive = posterior(x_test)
+        seconds = time.perf_counter() - started
+        outside = None if x_ood is None else posterior(x_ood)
+        row: dict[str, Any] = {"method": name, **figures(predictive, y_test, outside)}
+        noise[name] = _noise(predictive, y_test, outside) if len(posteriors) > 1 else {}
+        summary = getattr(posterior, "summary", {})
+        row["elbo_per_datum"] = summary.get("elbo_per_datum", float("nan"))
+        history = getattr(posterior, "history", None)
+        row["fit_seconds"] = history.seconds if history is not None else float("nan")
+        row["predict_seconds"] = seconds
+        rows.append(row)
+    if len(rows) < 2:
+        return Comparison(rows)
+    for row, rank in zip(rows, _ranks(rows), strict=True):
+        row["rank"] = rank
+    return Comparison(rows, _no_different(rows, noise))
+
+
+def _noise(predictive: Predictive, y: Any, outside: Predictive | None) -> dict[str, Tensor]:
+    """What the noise of each figure is told from: losses of the inputs, or areas of the resamples."""
+    target = truth(predictive, y)
+    if len(target) < _FEWEST:
+        return {}
+    found: dict[str, Tensor] = {"nll": -predictive.log_prob(target)}
+    here, wrong = scores(predictive), mistakes(predictive, target).cpu()
+    if predictive.has_enumerate_support:
+        right = (predictive.mode == target).double()
+        found["accuracy"] = right if right.ndim == 1 else right.mean(1)
+        weights = resampled(torch.ones(len(target), dtype=torch.bool), _BOOTSTRAP)
+        found["misclassification_auroc"] = aurocs(here["max_probability"].cpu(), wrong, weights)
+    else:
+        squared = (predictive.mean - target).double().square()
+        found["rmse"] = squared if squared.ndim == 1 else squared.mean(1)
+    if outside is not None and len(outside) >= _FEWEST:
+        is_outside = torch.arange(len(predictive) + len(outside)) >= len(predictive)
+        weights = resampled(is_outside, _BOOTSTRAP)
+        for name, there in scores(outside).items():
+            joined = torch.cat([here[name], there.to(here[name])]).cpu()
+            found[f"ood_auroc_{name}"] = aurocs(joined, is_outside, weights)
+    return {name: value.detach().cpu().double() for name, value in found.items()}
+
+
+def _no_different(rows: list[dict[str, Any]], noise: Mapping[str, dict[str, Tensor]]) -> dict[str, tuple[str, ...]]:
+    marks = {}
+    for column in rows[0]:
+        values = {row["method"]: _cost(column, row[column]) for row in rows if column in noise[row["method"]]}
+        values = {name: value for name, value in values.items() if not math.isnan(value)}
+        if len(values) == len(rows):
+            best = min(values, key=lambda name: values[name])
+            marks[column] = tuple(n for n in values if _within_noise(column, noise[n][column], noise[best][column]))
+    return marks
+
+
+def _within_noise(column: str, one: Tensor, other: Tensor) -> bool:
+    difference = one - other
+    spread = float(difference.std())
+    error = spread if "auroc" in column else spread / math.sqrt(len(difference))
+    return abs(float(difference.mean())) <= _ERRORS * error or bool((difference == 0).all())
+
+
+def _ranks(rows: list[dict[str, Any]]) -> list[float]:
+    """Mean rank of each row over the columns that have a best; equal figures share the mean of their ranks."""
+    from scipy.stats import rankdata
+
+    costs = [[_cost(column, row.get(column, math.nan)) for row in rows] for column in rows[0] if _has_best(column)]
+    ranks = [rankdata(values) for values in costs if not any(map(math.isnan, values))]
+    return [float(sum(places) / len(places)) for places in zip(*ranks, strict=True)] if ranks else [1.0] * len(rows)
+
+
+def _has_best(column: str) -> bool:
+    return column in _SMALL_IS_GOOD or column.startswith(_LARGE_IS_GOOD)
+
+
+def _cost(column: str, value: Any) -> float:
+    """A figure as a loss, smaller is better."""
+    return -value if column.startswith(_LARGE_IS_GOOD) else value
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

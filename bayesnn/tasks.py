@@ -1,0 +1,223 @@
+"""Two tasks that show if uncertainty is any good: does it find the own mistakes, and inputs from another world?"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesnn.data import as_targets
+from bayesnn.metrics.detection import aupr, auroc, aurocs, fpr95
+from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.tables import html_table, text_table
+from bayesnn.uncertainty import scores
+
+__all__ = ["Detection", "detection", "misclassification", "mistakes", "out_of_distribution", "resampled", "truth"]
+
+NUM_BOOTSTRAP = 200
+"""Resamples behind an interval: their ends are then known to about a tenth of the interval's width."""
+
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How well each uncertainty score detects a kind of input.
+
+    Attributes:
+        task: What was looked for.
+        scores: For each score ``auroc``, the area under the ROC curve (0.5 is chance), with ``auroc_low`` and
+            ``auroc_high``, the ends of its 95 % bootstrap interval over inputs; ``aupr``, the area under the
+            precision-recall curve of what is looked for (chance is its share), and ``aupr_rest``, that of the rest;
+            ``fpr95``, the share of the rest that is suspected when 95 % of what is looked for is found. NaN where
+            there was nothing to find.
+        num_positive: Inputs of that kind.
+        num_negative: The others.
+    """
+
+    task: str
+    scores: dict[str, dict[str, float]]
+    num_positive: int
+    num_negative: int
+
+    def __repr__(self) -> str:
+        lines = [self._heading, text_table(self._rows())]
+        return "\n".join([*lines, *(["below 0.5: what is looked for looks more certain than the rest"] * self._worse)])
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self._heading)}</p>{html_table(self._rows())}"
+
+    @property
+    def auroc(self) -> dict[str, float]:
+        """Area under the ROC curve by score."""
+        return {name: figures["auroc"] for name, figures in self.scores.items()}
+
+    @property
+    def best(self) -> float:
+        """The largest area."""
+        return max(self.auroc.values())
+
+    def to_pandas(self) -> Any:
+        """The figures as a ``pandas.DataFrame``, a row for each score; needs pandas."""
+        import pandas as pd
+
+        return pd.DataFrame.from_dict(self.scores, orient="index").rename_axis("score")
+
+    def to_json(self) -> str:
+        """The record as JSON; NaN as ``null``."""
+        record = asdict(self)
+        record["scores"] = {
+            name: {key: None if math.isnan(value) else value for key, value in found.items()}
+            for name, found in self.scores.items()
+        }
+        return json.dumps(record)
+
+    @property
+    def _heading(self) -> str:
+        return f"{self.task}: {self.num_positive} to find among {self.num_positive + self.num_negative}"
+
+    @property
+    def _worse(self) -> bool:
+        return self.best < 0.5
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = []
+        for name, found in self.scores.items():
+            row: dict[str, Any] = {"score": name.replace("_", " "), "AUROC": found["auroc"]}
+            if "auroc_low" in found:
+                row["95 % interval"] = f"{found['auroc_low']:.3f} to {found['auroc_high']:.3f}"
+            rows.append(row | {"AUPR": found["aupr"], "AUPR of the rest": found["aupr_rest"], "FPR95": found["fpr95"]})
+        return rows
+
+
+def misclassification(
+    predictive: Predictive, y: Any, *, largest: float = 0.1, num_bootstrap: int = NUM_BOOTSTRAP
+) -> Detection:
+    """Does the uncertainty find the predictive's own mistakes?
+
+    Of classes a mistake is a wrong most probable class (of several labels, one wrong at least); of real targets one of
+    the largest errors, by default the largest tenth: with several target dimensions, by the root of the mean squared
+    error, each in units of its targets' standard deviation.
+
+    Args:
+        predictive: Predictions for N inputs.
+        y: Their true targets ``(N,)`` or ``(N, D)``.
+        largest: Which share of the errors of real targets is large.
+        num_bootstrap: Resamples of the inputs behind the intervals, drawn of both kinds apart; 0 for no intervals.
+
+    Raises:
+        ValueError: If ``y`` does not have one target for each input, or a setting is out of range.
+
+    References:
+        Hendrycks and Gimpel (2017), A Baseline for Detecting Misclassified and Out-of-Distribution Examples,
+        arXiv:1610.02136.
+
+    Example:
+        >>> probs = torch.tensor([[[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]])
+        >>> found = misclassification(Predictive(torch.distributions.Categorical(probs)), [0, 1, 1])
+        >>> found.auroc["entropy"]
+        1.0
+    """
+    expect_predictive(predictive)
+    name = "misclassification" if predictive.has_enumerate_support else f"the largest {100 * largest:g} % of errors"
+    return detection(name, scores(predictive), mistakes(predictive, y, largest), num_bootstrap)
+
+
+def mistakes(predictive: Predictive, y: Any, largest: float = 0.1) -> Tensor:
+    """Whether each prediction is a mistake ``(N,)``, as `misclassification` has it."""
+    target = truth(predictive, y)
+    if predictive.has_enumerate_support:
+        wrong = predictive.mode != target
+        return wrong if wrong.ndim == 1 else wrong.any(1)
+    if not 0 < largest < 1:
+        raise ValueError(f"largest must be a share of the errors between 0 and 1; got {largest}. Write largest=0.1.")
+    error = (predictive.mean - target).double()
+    if error.ndim == 2:
+        spread = target.double().std(0)
+        error = (error / torch.where(spread > 0, spread, 1.0)).square().mean(1).sqrt()
+    count = max(1, round(largest * len(error)))
+    found = torch.zeros(len(error), dtype=torch.bool, device=error.device)
+    return found.index_fill(0, error.abs().topk(count).indices, True)
+
+
+def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstrap: int = NUM_BOOTSTRAP) -> Detection:
+    """Does the uncertainty tell inputs from another world?
+
+    Args:
+        inside: Predictions for inputs like the training data.
+        outside: Predictions of the same posterior for inputs from elsewhere.
+        num_bootstrap: Resamples of the inputs behind the intervals, drawn of both kinds apart; 0 for no intervals.
+
+    Raises:
+        ValueError: If the two are not of one posterior.
+    """
+    expect_predictive(inside)
+    expect_predictive(outside)
+    if _kind(inside) != _kind(outside):
+        raise ValueError(f"inside and outside must be of one posterior; got {inside!r} and {outside!r}.")
+    here, there = scores(inside), scores(outside)
+    joined = {name: torch.cat([here[name], there[name].to(here[name])]) for name in here}
+    is_outside = torch.arange(len(inside) + len(outside)) >= len(inside)
+    return detection("out-of-distribution", joined, is_outside, num_bootstrap)
+
+
+def detection(task: str, by_score: Mapping[str, Tensor], positive: Tensor, num_bootstrap: int = 0) -> Detection:
+    """The record of a task: each score's figures, with intervals where there are resamples."""
+    if not isinstance(num_bootstrap, int) or num_bootstrap < 0:
+        raise ValueError(f"num_bootstrap must be a whole number, 0 or more; got {num_bootstrap!r}.")
+    positive = positive.cpu()
+    count = int(positive.sum())
+    weights = resampled(positive, num_bootstrap) if num_bootstrap and 0 < count < len(positive) else None
+    found: dict[str, dict[str, float]] = {}
+    for name, score in by_score.items():
+        at = score.detach().cpu().double()
+        figures = {"auroc": float(auroc(at, positive))}
+        if num_bootstrap:
+            figures["auroc_low"] = figures["auroc_high"] = math.nan
+        if weights is not None:
+            ends = torch.tensor([(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], dtype=torch.float64)
+            low, high = aurocs(at, positive, weights).double().quantile(ends).tolist()
+            figures["auroc_low"], figures["auroc_high"] = low, high
+        figures |= {"aupr": float(aupr(at, positive)), "aupr_rest": float(aupr(-at, ~positive))}
+        found[name] = figures | {"fpr95": float(fpr95(at, positive))}
+    return Detection(task, found, count, len(positive) - count)
+
+
+def resampled(positive: Tensor, number: int, seed: int = 0) -> Tensor:
+    """How often each input is drawn in resamples of both kinds apart ``(number, N)``; the same for the same kinds."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.zeros(number, len(positive), dtype=torch.float64)
+    for kind in (positive, ~positive):
+        rows = kind.nonzero()[:, 0]
+        if not len(rows):
+            continue
+        chosen = rows[torch.randint(len(rows), (number, len(rows)), generator=generator)]
+        weights.scatter_add_(1, chosen, torch.ones_like(chosen, dtype=torch.float64))
+    return weights
+
+
+def truth(predictive: Predictive, y: Any) -> Tensor:
+    """Targets for the predictive's inputs, one for each.
+
+    Raises:
+        ValueError: If there is not one for each.
+    """
+    target = predictive.checked(as_targets(y))
+    if target.shape != predictive.batch_shape + predictive.event_shape:
+        raise ValueError(
+            f"targets must have one row per input, shape {tuple(predictive.batch_shape + predictive.event_shape)}; got "
+            f"{tuple(target.shape)}."
+        )
+    return target
+
+
+def _kind(predictive: Predictive) -> tuple[Any, ...]:
+    """What two predictives must have in common to be compared: their targets, and how many classes there are."""
+    classes = len(predictive.enumerate_support(expand=False)) if predictive.has_enumerate_support else 0
+    return predictive.event_shape, classes

@@ -1,0 +1,122 @@
+"""The table of methods: its figures are those of evaluation, its ranks scipy's, its marks a paired test."""
+
+import json
+import math
+
+import pytest
+import torch
+from made_up import CLASSES, ELSEWHERE, LABELS, LOC, LOGITS, OTHER_LOGITS, REALS, SCALE, TARGETS, N, random
+from torch.distributions import Categorical, Normal
+
+from bayesnn import BayesianNeuralNetwork, fit_map, likelihoods, networks
+from bayesnn.comparison import compare
+from bayesnn.evaluation import evaluate
+from bayesnn.predictive import Predictive
+from bayesnn.tasks import misclassification, out_of_distribution
+
+
+def test_compare_puts_every_score_in_the_row_of_its_method():
+    inputs = {len(CLASSES): CLASSES, len(ELSEWHERE): ELSEWHERE}
+    sure = Predictive(Categorical(logits=LOGITS[:1])), Predictive(Categorical(logits=OTHER_LOGITS[:1]))
+    methods = {"many": lambda x: inputs[len(x)], "one": lambda x: sure[len(x) != N]}
+    table = compare(methods, torch.zeros(N, 2), LABELS, torch.zeros(25, 2))
+    assert [row["method"] for row in table.rows] == ["many", "one"]
+    for row, (inside, outside) in zip(table.rows, [(CLASSES, ELSEWHERE), sure], strict=True):
+        expected = evaluate(inside, LABELS)
+        expected["misclassification_auroc"] = misclassification(inside, LABELS).auroc["max_probability"]
+        for name, area in out_of_distribution(inside, outside).auroc.items():
+            expected[f"ood_auroc_{name}"] = area
+        assert {name: row[name] for name in expected} == expected
+        assert set(row) == {*expected, "method", "rank", "elbo_per_datum", "fit_seconds", "predict_seconds"}
+        assert math.isnan(row["elbo_per_datum"])  # a plain function tells nothing of its fit
+        assert row["predict_seconds"] >= 0
+        for name in expected:
+            assert f"{row[name]:.3f}" in repr(table)
+
+
+def test_compare_leaves_out_what_there_is_not():
+    row = compare({"reals": lambda x: REALS}, torch.zeros(N, 1), TARGETS).rows[0]
+    assert set(row) == {"method", "nll", "rmse", "coverage_90", "elbo_per_datum", "fit_seconds", "predict_seconds"}
+
+
+def test_compare_takes_fitted_methods_and_becomes_a_frame():
+    x = random(40, 2).float()
+    model = BayesianNeuralNetwork(networks.mlp(2, 2, hidden=(3,)), likelihood=likelihoods.categorical)
+    posterior = fit_map(model, x, (x[:, 0] > 0).long(), num_epochs=2, progress=False)
+    table = compare({"map": posterior}, x, (x[:, 0] > 0).long(), x + 5)
+    frame = table.to_pandas()
+    assert frame.index.tolist() == ["map"]
+    assert frame.loc["map"].to_dict() == pytest.approx(
+        {name: value for name, value in table.rows[0].items() if name != "method"}, nan_ok=True
+    )
+    assert frame.loc["map", "fit_seconds"] == posterior.history.seconds
+
+
+@pytest.mark.parametrize("methods", [[lambda x: CLASSES], {"svi": CLASSES}])
+def test_compare_wants_methods_by_name(methods):
+    with pytest.raises(TypeError, match="fitted methods by name"):
+        compare(methods, LABELS, LABELS)
+
+
+X, X_OOD = torch.zeros(N, 2), torch.zeros(25, 2)
+
+
+def answering(inside, outside=None):
+    """A fitted method with its answers at hand."""
+    return lambda x: inside if len(x) == len(inside) else outside
+
+
+def test_a_method_beside_itself_is_no_different_and_shares_its_rank():
+    table = compare(dict.fromkeys("ab", answering(CLASSES, ELSEWHERE)), X, LABELS, X_OOD)
+    assert all(tied == ("a", "b") for tied in table.no_different.values())
+    assert [row["rank"] for row in table.rows] == [1.5, 1.5]
+    assert "0.0*" not in repr(table).splitlines()[0]
+    assert repr(table).count("*") == 2 * len(table.no_different) + 1  # and the footnote
+
+
+def test_what_is_worse_beyond_chance_has_no_mark():
+    """Means moved by many standard errors of the paired difference, and by none."""
+    off = Predictive(Normal(LOC + 5, SCALE))
+    table = compare({"off": answering(off), "right": answering(REALS)}, X, TARGETS)
+    assert table.no_different == {"nll": ("right",), "rmse": ("right",)}
+    assert [row["rank"] for row in table.rows] == [2.0, 1.0]
+
+
+def test_equal_methods_are_rarely_called_different():
+    """200 pairs of predictions of the same law: two standard errors are missed by 4.6 %; 5 standard errors of that."""
+    generator, missed = torch.Generator().manual_seed(0), 0
+    y = torch.randn(N, generator=generator).double()
+    for _ in range(200):
+        one, other = (Predictive(Normal(torch.randn(1, N, generator=generator).double(), 1.0)) for _ in range(2))
+        missed += len(compare({"one": answering(one), "other": answering(other)}, X, y).no_different["nll"]) == 1
+    assert missed / 200 < 0.046 + 5 * (0.046 * 0.954 / 200) ** 0.5
+
+
+def test_differences_of_areas_are_those_of_paired_resamples():
+    """A little noise on the scores: the areas' own intervals are wide, the paired difference tells them apart."""
+    generator = torch.Generator().manual_seed(0)
+    strength = torch.cat([torch.rand(300, generator=generator), torch.rand(300, generator=generator) + 0.3]).double()
+
+    def method(noise):
+        doubt = (strength / 3 + noise * torch.rand(600, generator=generator)).clamp(0.01, 0.49)
+        both = Predictive(Categorical(torch.stack([1 - doubt, doubt], 1)[None]))
+        return lambda x: both[:300] if bool((x == 0).all()) else both[300:]
+
+    methods = {"clear": method(0.0), "a little noise": method(0.001), "much noise": method(0.3)}
+    table = compare(methods, torch.zeros(300, 1), torch.zeros(300).long(), torch.ones(300, 1))
+    assert table.no_different["ood_auroc_entropy"] == ("clear", "a little noise")
+
+
+def test_few_inputs_are_too_few_for_marks():
+    table = compare(dict.fromkeys("ab", answering(REALS[:10])), X[:10], TARGETS[:10])
+    assert table.no_different == {}
+    assert "*" not in repr(table)
+
+
+def test_the_table_becomes_json_and_html():
+    table = compare(dict.fromkeys("ab", answering(CLASSES, ELSEWHERE)), X, LABELS, X_OOD)
+    read = json.loads(table.to_json())
+    assert read["rows"][0]["nll"] == table.rows[0]["nll"]
+    assert read["rows"][0]["elbo_per_datum"] is None
+    assert read["no_different"]["nll"] == ["a", "b"]
+    assert "<td>a</td>" in table._repr_html_()

@@ -1,0 +1,153 @@
+"""The two tasks against scikit-learn's figures of the same scores."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from made_up import (
+    CLASSES,
+    ELSEWHERE,
+    LABELS,
+    LOC,
+    LOGITS,
+    OTHER_LOGITS,
+    REALS,
+    SCALE,
+    TARGETS,
+    WIDER,
+    N,
+    areas,
+    class_scores,
+    real_scores,
+)
+from sklearn import metrics
+from torch.distributions import Bernoulli, Independent, Normal
+
+from bayesnn.predictive import Predictive
+from bayesnn.tasks import Detection, detection, misclassification, mistakes, out_of_distribution, resampled
+
+
+def test_mistakes_are_detected_as_sklearn_says():
+    probs, scores = class_scores(LOGITS)
+    wrong = probs.argmax(1) != LABELS.numpy()
+    found = misclassification(CLASSES, LABELS)
+    assert found.auroc == pytest.approx({name: metrics.roc_auc_score(wrong, s) for name, s in scores.items()})
+    assert (found.num_positive, found.num_negative) == (wrong.sum(), N - wrong.sum())
+
+
+def test_one_wrong_label_of_several_makes_a_mistake():
+    probs = torch.tensor([[[0.9, 0.8], [0.9, 0.6], [0.1, 0.2]]])
+    y = torch.tensor([[1, 1], [1, 0], [0, 0]])
+    found = misclassification(Predictive(Independent(Bernoulli(probs), 1)), y)
+    assert (found.num_positive, found.num_negative) == (1, 2)
+    assert found.best == 1
+
+
+def test_strangers_are_detected_as_sklearn_says():
+    found = out_of_distribution(CLASSES, ELSEWHERE)
+    assert found.auroc == pytest.approx(areas(class_scores(LOGITS)[1], class_scores(OTHER_LOGITS)[1]))
+    assert (found.num_positive, found.num_negative) == (len(ELSEWHERE), N)
+    wider = WIDER.members
+    reals = out_of_distribution(REALS, WIDER).auroc
+    assert reals == pytest.approx(areas(real_scores(LOC, SCALE), real_scores(wider.loc, wider.scale)))
+
+
+def test_the_same_inputs_are_told_apart_by_chance_and_swapping_mirrors():
+    assert out_of_distribution(CLASSES, CLASSES).auroc == pytest.approx(dict.fromkeys(class_scores(LOGITS)[1], 0.5))
+    here, there = out_of_distribution(CLASSES, ELSEWHERE).auroc, out_of_distribution(ELSEWHERE, CLASSES).auroc
+    assert here == pytest.approx({name: 1 - area for name, area in there.items()})
+
+
+def test_detection_shows_every_score_and_its_best():
+    found = out_of_distribution(CLASSES, ELSEWHERE)
+    assert found.best == max(found.auroc.values())
+    assert f"25 to find among {N + 25}" in repr(found)
+    for name, figures in found.scores.items():
+        line = next(line for line in repr(found).splitlines() if line.startswith(name.replace("_", " ")))
+        assert f"{figures['auroc']:.3f}" in line
+        assert f"{figures['auroc_low']:.3f} to {figures['auroc_high']:.3f}" in line
+
+
+def test_without_mistakes_there_is_no_area():
+    assert all(math.isnan(area) for area in misclassification(CLASSES, CLASSES.mode).auroc.values())
+
+
+def test_detection_below_chance_says_what_that_means():
+    low, high = ({"entropy": {"auroc": area, "aupr": 0.3, "aupr_rest": 0.3, "fpr95": 1.0}} for area in (0.3, 0.6))
+    assert "looks more certain" in repr(Detection("task", low, 2, 3))
+    assert "looks more certain" not in repr(Detection("task", high, 2, 3))
+    assert "looks more certain" not in repr(Detection("task", {**low, "other": high["entropy"]}, 2, 3))
+
+
+def test_precision_and_false_positives_are_those_of_sklearn():
+    found = out_of_distribution(CLASSES, ELSEWHERE).scores
+    kind = np.r_[np.zeros(N), np.ones(len(ELSEWHERE))]
+    for name, score in class_scores(LOGITS)[1].items():
+        joined = np.r_[score, class_scores(OTHER_LOGITS)[1][name]]
+        false, true, _ = metrics.roc_curve(kind, joined, drop_intermediate=False)
+        assert found[name]["aupr"] == pytest.approx(metrics.average_precision_score(kind, joined))
+        assert found[name]["aupr_rest"] == pytest.approx(metrics.average_precision_score(1 - kind, -joined))
+        assert found[name]["fpr95"] == pytest.approx(false[true >= 0.95][0])
+
+
+def test_intervals_are_the_quantiles_of_sklearns_areas_over_the_resamples():
+    _, scores = class_scores(LOGITS)
+    wrong = CLASSES.mode != LABELS
+    found = misclassification(CLASSES, LABELS, num_bootstrap=50)
+    weights = resampled(wrong, 50).numpy()
+    for name, score in scores.items():
+        areas = [metrics.roc_auc_score(wrong, score, sample_weight=weight) for weight in weights]
+        expected = np.quantile(areas, [0.025, 0.975])
+        assert [found.scores[name][end] for end in ("auroc_low", "auroc_high")] == pytest.approx(expected)
+
+
+def test_resamples_draw_as_many_of_each_kind_and_are_the_same_each_time():
+    positive = torch.arange(30) < 8
+    state = torch.get_rng_state()
+    weights = resampled(positive, 1000)
+    assert torch.get_rng_state().equal(state)
+    assert weights.equal(resampled(positive, 1000))
+    assert (weights[:, :8].sum(1) == 8).all()
+    assert (weights[:, 8:].sum(1) == 22).all()
+    # The mean count of each input is 1 within 5 standard errors; its variance is that of a binomial.
+    assert ((weights.mean(0) - 1).abs() < 5 / 1000**0.5).all()
+
+
+def test_intervals_hold_the_true_area_as_often_as_they_say():
+    """Normal scores a standard deviation apart, of true area Phi(1 / sqrt 2): 200 trials at 95 %, 5 standard errors."""
+    generator, held = torch.Generator().manual_seed(0), 0
+    positive = torch.arange(400) < 150
+    for _ in range(200):
+        score = torch.randn(400, generator=generator) + positive
+        found = detection("task", {"score": score}, positive, 200).scores["score"]
+        held += found["auroc_low"] <= 0.7602499 <= found["auroc_high"]
+    assert abs(held / 200 - 0.95) < 5 * (0.95 * 0.05 / 200) ** 0.5
+
+
+def test_large_errors_of_real_targets_are_mistakes():
+    found = misclassification(REALS, TARGETS, largest=0.2)
+    error = (LOC.mean(0) - TARGETS).abs()
+    assert mistakes(REALS, TARGETS, 0.2).nonzero()[:, 0].tolist() == sorted(error.argsort()[-12:].tolist())
+    assert (found.num_positive, found.num_negative) == (12, 48)
+    assert found.task == "the largest 20 % of errors"
+    several = Predictive(Independent(Normal(torch.stack([LOC, 1000 * LOC], 2), 1.0), 1))
+    twice = torch.stack([TARGETS, 1000 * TARGETS], 1)
+    assert mistakes(several, twice, 0.2).equal(mistakes(REALS, TARGETS, 0.2))  # units do not matter
+
+
+def test_records_become_frames_json_and_html():
+    found = misclassification(CLASSES, CLASSES.mode)
+    assert found.to_pandas().loc["entropy"].isna().all()
+    assert json.loads(found.to_json())["scores"]["entropy"]["auroc"] is None
+    found = out_of_distribution(CLASSES, ELSEWHERE)
+    assert found.to_pandas()["auroc"].to_dict() == found.auroc
+    assert json.loads(found.to_json())["scores"] == found.scores
+    assert f"{found.auroc['entropy']:.3f}" in found._repr_html_()
+
+
+def test_without_resamples_there_are_no_intervals():
+    found = out_of_distribution(CLASSES, ELSEWHERE, num_bootstrap=0)
+    assert set(found.scores["entropy"]) == {"auroc", "aupr", "aupr_rest", "fpr95"}
+    assert "interval" not in repr(found)
