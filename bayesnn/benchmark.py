@@ -5,92 +5,36 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 
-from bayesnn import datasets, likelihoods, networks, priors
-from bayesnn.data import on_device
 from bayesnn.datasets import Split
 from bayesnn.evaluation import figures
-from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
-from bayesnn.roster import METHODS, OWN_NOISE, QUICK
-from bayesnn.seeding import seeded
+from bayesnn.roster import METHODS, OWN_NOISE
+from bayesnn.settings import BIG_PICTURES, DATA, PICTURES, PRIOR_SCALE, TABLES, Settings, checked, model_for, options
+from bayesnn.workers import workers
 
-__all__ = ["DATA", "METHODS", "PRIOR_SCALE", "Run", "Settings", "checked", "run"]
-
-DATA: dict[str, Callable[..., Split]] = {
-    "digits": datasets.digits,
-    **{f"uci/{name}": partial(datasets.uci, name) for name in datasets.UCI},
-}
-"""Every data set by name; each takes a ``seed`` for its split."""
-
-PRIOR_SCALE = 5.0
-"""Prior scale of the comparison, the same for every method. The default of 3 would hold the plain network back (NLL
-0.13 on the digits with 200 units, 0.08 here); the variational fit moves the scales, wherever they start."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """What network a kind of data gets.
-
-    Attributes:
-        hidden: Widths of the hidden layers.
-        activation: Their activation.
-        dropout: Rate of the dropout layers, which only the dropout methods use.
-    """
-
-    hidden: tuple[int, ...]
-    activation: str
-    dropout: float
-
-
-PICTURES = Network((400,), "silu", 0.1)
-TABLES = Network((50,), "relu", 0.01)
-"""The published results' network for the UCI sets, and one of the rates of their grid."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is compared.
-
-    Attributes:
-        data: Name of the data set.
-        methods: Names of the methods.
-        seeds: Seeds: of the split, of the network's start and of the fit.
-        hidden: Widths of the hidden layers; those that suit the data if ``None``.
-        activation: Their activation; likewise.
-        num_epochs: Passes over the data; each method's own default if ``None``.
-        num_samples: Draws of a posterior that has any.
-        device: Where to fit.
-        hold_out: The class that is never trained on; the data set's own choice if ``None``.
-        folder: Where data are read from that are not bundled.
-    """
-
-    data: str = "digits"
-    methods: tuple[str, ...] = QUICK
-    seeds: tuple[int, ...] = (0, 1, 2)
-    hidden: tuple[int, ...] | None = None
-    activation: str | None = None
-    num_epochs: int | None = None
-    num_samples: int = 100
-    device: str | None = None
-    hold_out: int | None = None
-    folder: str | None = None
-
-    @property
-    def network(self) -> Network:
-        """The network that is compared."""
-        usual = TABLES if self.data.startswith("uci/") else PICTURES
-        hidden = usual.hidden if self.hidden is None else self.hidden
-        return Network(hidden, self.activation or usual.activation, usual.dropout)
+__all__ = [
+    "BIG_PICTURES",
+    "DATA",
+    "METHODS",
+    "PICTURES",
+    "PRIOR_SCALE",
+    "TABLES",
+    "Run",
+    "Settings",
+    "checked",
+    "figures_of",
+    "run",
+]
 
 
 @dataclass(frozen=True)
@@ -132,28 +76,6 @@ class Run:
         }
 
 
-def checked(settings: Settings) -> tuple[Callable[..., Split], list[str]]:
-    """The loader of the data and the methods, each once.
-
-    Raises:
-        ValueError: If a method, data set or device is not known; the message lists those that are.
-    """
-    names = list(dict.fromkeys(settings.methods))
-    for name in names:
-        _known(name, METHODS, "method")
-    load = _known(settings.data, DATA, "data set")
-    if settings.data.startswith("uci/"):
-        if settings.hold_out is not None:
-            raise ValueError(f"a class can be held out of classes only; {settings.data} has real targets.")
-        load = partial(load, folder=settings.folder)
-    elif misplaced := [name for name in names if name in OWN_NOISE]:
-        raise ValueError(f"{misplaced[0]} needs real targets; {settings.data} has classes.")
-    if not settings.seeds or not names:
-        raise ValueError("a comparison needs one method and one seed at least.")
-    on_device(settings.device, torch.device("cpu"))
-    return load, names
-
-
 def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], object] = lambda line: None) -> Run:
     """Fit every method at every seed and score it.
 
@@ -169,24 +91,44 @@ def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], obje
         KeyboardInterrupt: If it was stopped by hand before the first fit was finished.
     """
     load, names = checked(settings)
-    options = {"hold_out": settings.hold_out} if settings.hold_out is not None else {}
-    first_split = load(seed=settings.seeds[0], **options)
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    first_seed, *others = settings.seeds
+    first_split = load(seed=first_seed, **options(settings))
+    rows_by_cell: dict[tuple[str, int], dict[str, float]] = {}
     first: dict[str, tuple[WeightPosterior, Predictive, Predictive | None]] = {}
+    later: dict[tuple[str, int], Future] = {}
     interrupted = False
+
+    def fit_here(name: str, seed: int, split: Split) -> None:
+        tell(f"{name}, seed {seed} ({settings.seeds.index(seed) + 1} of {len(settings.seeds)})")
+        fitted, inside, outside, row = _fit(name, split, settings, seed, progress)
+        rows_by_cell[name, seed] = row
+        first.setdefault(name, (fitted, inside, outside))
+
     try:
-        for number, seed in enumerate(settings.seeds):
-            split = first_split if number == 0 else load(seed=seed, **options)
+        with workers(min(settings.jobs - 1, len(names) * len(others))) as pool:
+            if pool is not None:
+                later = {(name, s): pool.submit(figures_of, name, settings, s) for s in others for name in names}
             for name in names:
-                model = _model(split, settings, seed, own_noise=name in OWN_NOISE)
-                tell(f"{name}, seed {seed} ({number + 1} of {len(settings.seeds)})")
-                fitted, inside, outside, row = _fit(name, model, split, settings, seed, progress)
-                found[name].append(row)
-                first.setdefault(name, (fitted, inside, outside))
+                fit_here(name, first_seed, first_split)
+            if pool is None:
+                for seed in others:
+                    split = load(seed=seed, **options(settings))
+                    for name in names:
+                        fit_here(name, seed, split)
+            for (name, seed), future in reversed(later.items()):  # the workers begin at the other end
+                if future.cancel():
+                    fit_here(name, seed, load(seed=seed, **options(settings)))
+            _tell_of_the_rest(later, tell)
+            wait(later.values())
     except KeyboardInterrupt:
         if not first:
             raise
         interrupted = True
+    for cell, future in later.items():
+        ended = future.done() and not future.cancelled()
+        if ended and not (interrupted and future.exception()):
+            rows_by_cell[cell] = future.result()
+    found = {name: [rows_by_cell[name, s] for s in settings.seeds if (name, s) in rows_by_cell] for name in names}
     rows = [{"method": name, **_spread(by_seed)} for name, by_seed in found.items() if by_seed]
     posteriors = {name: triple[0] for name, triple in first.items()}
     insides = {name: triple[1] for name, triple in first.items()}
@@ -194,10 +136,24 @@ def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], obje
     return Run(settings, rows, first_split, posteriors, insides, outsides, interrupted)
 
 
+def figures_of(name: str, settings: Settings, seed: int) -> dict[str, float]:
+    """The figures of one method at one seed: a cell of a comparison's table, for a process of its own."""
+    load, _ = checked(settings)
+    return _fit(name, load(seed=seed, **options(settings)), settings, seed, progress=False)[3]
+
+
+def _tell_of_the_rest(later: Mapping[tuple[str, int], Future], tell: Callable[[str], object]) -> None:
+    """Say what other processes are still at."""
+    rest = [f"{name}, seed {seed}" for (name, seed), future in later.items() if not future.done()]
+    if rest:
+        tell(f"still being fitted in other processes: {'; '.join(rest)}")
+
+
 def _fit(
-    name: str, model: BayesianNeuralNetwork, split: Split, settings: Settings, seed: int, progress: bool
+    name: str, split: Split, settings: Settings, seed: int, progress: bool
 ) -> tuple[WeightPosterior, Predictive, Predictive | None, dict[str, float]]:
     """One fit, its predictions for both worlds, and its figures."""
+    model = model_for(split, settings, seed, own_noise=name in OWN_NOISE)
     with warnings.catch_warnings():
         # The loop's own word on Ctrl-C: here an unfinished fit ends the comparison, and is no result.
         warnings.filterwarnings("ignore", message="stopped by hand")
@@ -225,25 +181,6 @@ def _fit(
     return posterior, inside, outside, row
 
 
-def _model(split: Split, settings: Settings, seed: int, own_noise: bool) -> BayesianNeuralNetwork:
-    shape, use = tuple(split.x_train.shape[1:]), settings.network
-    num_outputs = len(split.classes) or (2 if own_noise else 1)
-    real = likelihoods.heteroscedastic_gaussian if own_noise else likelihoods.gaussian
-    with seeded(seed):
-        network = networks.mlp(
-            shape[0] if len(shape) == 1 else shape,
-            num_outputs,
-            hidden=use.hidden,
-            activation=use.activation,
-            dropout=use.dropout,
-        )
-    return BayesianNeuralNetwork(
-        network,
-        prior=priors.fan_in_normal(PRIOR_SCALE),
-        likelihood=likelihoods.categorical if split.classes else real,
-    )
-
-
 def _spread(by_seed: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
     """Mean and standard deviation over the seeds of every figure, and the figures themselves."""
     columns: dict[str, dict[str, Any]] = {}
@@ -252,12 +189,6 @@ def _spread(by_seed: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
         columns[name] = {"mean": float(np.mean(values)), "sd": spread, "values": values}
     return columns
-
-
-def _known(name: str, table: dict[str, Any], what: str) -> Any:
-    if name not in table:
-        raise ValueError(f"{what} must be one of {', '.join(table)}; got {name!r}.")
-    return table[name]
 
 
 def _plain(value: Any) -> Any:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 import bayesnn
 from bayesnn import benchmark, report
@@ -49,7 +52,9 @@ def _compare(options: argparse.Namespace) -> int:
         num_samples=options.samples,
         device=options.device,
         hold_out=options.hold_out,
+        ood=options.ood,
         folder=options.data_folder,
+        jobs=options.jobs if options.jobs is not None else _jobs(options),
     )
     folder = Path(options.out if options.out is not None else f"results/{options.data}")
     benchmark.checked(settings)
@@ -59,7 +64,13 @@ def _compare(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(line, file=sys.stderr)
 
-    run = benchmark.run(settings, progress=not options.quiet, tell=tell)
+    threads = torch.get_num_threads()
+    if settings.jobs > 1:
+        torch.set_num_threads(1)  # the processes beside this one take the other cores
+    try:
+        run = benchmark.run(settings, progress=not options.quiet, tell=tell)
+    finally:
+        torch.set_num_threads(threads)
     report.write(run, folder)
     if options.json:
         print(json.dumps(run.to_json(), indent=1))
@@ -79,6 +90,13 @@ def _methods(names: Sequence[str], data: str) -> tuple[str, ...]:
         return tuple(names)
     real = data.startswith("uci/")
     return tuple(name for name in benchmark.METHODS if real or name not in benchmark.OWN_NOISE)
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    """As many processes as there are seeds and cores: the small networks gain nothing from more threads."""
+    if options.device is not None and not options.device.startswith("cpu"):
+        return 1
+    return min(options.seeds, os.cpu_count() or 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,11 +119,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", "--splits", type=_count, default=len(defaults.seeds), metavar="N",
         help="number of seeds, from 0 on: of the split, the start and the fit (default: %(default)s)")  # fmt: skip
     add("--data", dest="data_folder", metavar="FOLDER",
-        help="folder with uci/<set>.npz (default: the environment's BAYESNN_DATA)")  # fmt: skip
-    add("--hold-out", type=int, metavar="CLASS", help="the class that is never trained on (default: 9)")
+        help="folder with uci/<set>.npz, mnist/, fashion-mnist/ (default: the environment's BAYESNN_DATA)")  # fmt: skip
+    add("--hold-out", type=int, metavar="CLASS", help="the class that is never trained on (digits: 9)")
+    add("--ood", choices=list(benchmark.BIG_PICTURES), metavar="DATA",
+        help="another data set as the other world, of mnist and fashion-mnist: each other")  # fmt: skip
     pictures, tables = benchmark.PICTURES, benchmark.TABLES
     add("--hidden", type=_count, nargs="*", metavar="WIDTH",
-        help=f"widths of the hidden layers (default: {pictures.hidden[0]}; uci: {tables.hidden[0]})")  # fmt: skip
+        help=f"widths of the hidden layers (default: {pictures.hidden[0]}; uci: {tables.hidden[0]}; mnist: a "
+        "convolutional network instead)")  # fmt: skip
     add("--activation", choices=["relu", "silu", "tanh", "gelu"],
         help=f"of the hidden layers (default: {pictures.activation}; uci: {tables.activation})")  # fmt: skip
     add("--epochs", type=_count, metavar="N", help="passes over the data (default: each method's own choice)")
@@ -113,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
         help="posterior draws (default: %(default)s)")  # fmt: skip
     add("--out", metavar="FOLDER", help="where to write (default: results/DATA)")
     add("--device", help="where to fit: cpu, cuda, cuda:1 (default: cpu)")
+    add("--jobs", type=_count, metavar="N",
+        help="processes that fit side by side (default: as many as there are seeds and cores; 1 on a GPU)")  # fmt: skip
     add("--json", action="store_true", help="print the results as JSON instead of a table")
     add("--quiet", action="store_true", help="no progress")
     compare.set_defaults(command=_compare)

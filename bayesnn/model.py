@@ -6,7 +6,6 @@ The same density also stands here as plain functions of a dictionary of weights:
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,17 +13,15 @@ import pyro
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
+from bayesnn.at_draws import at_draws
 from bayesnn.checks import check_names, check_network, check_precision, check_prior, check_prior_function, num_outputs
 from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.priors import FittedNormal, Prior, fan_in_normal, for_network, listing
 from bayesnn.scaling import input_scaling
 
 __all__ = ["BayesianNeuralNetwork"]
-
-_NUMBERS_AT_ONCE = 2**22
-"""Bound on the weights or inputs of all draws in one vectorised call: 16 MB in float32."""
 
 OBSERVED = "y"
 """Name of the observed site."""
@@ -177,17 +174,7 @@ class BayesianNeuralNetwork(nn.Module):
 
     def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
         """Members ``(S, N)`` at S draws of weights and latents, each ``(S, *shape)``; chunks of draws at once."""
-        network = self._own(weights)
-        widest = max(sum(value[0].numel() for value in network.values()), x[0].numel() * len(x))
-        run = vmap(self.outputs, in_dims=(0, None), chunk_size=max(1, _NUMBERS_AT_ONCE // widest))
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="There is a performance drop")
-                outputs = run(network, x)
-        except RuntimeError:  # recurrent layers and others that torch cannot vectorise
-            draws = [dict(zip(network, draw, strict=True)) for draw in zip(*network.values(), strict=True)]
-            outputs = torch.stack([self.outputs(draw, x) for draw in draws])
-        return self.members(outputs, weights)
+        return self.members(at_draws(self.outputs, self.network, self._own(weights), x), weights)
 
     def _own(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         given = [name for name, _ in self.network.named_buffers() if name in weights]

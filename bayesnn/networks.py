@@ -46,8 +46,7 @@ def mlp(
         raise ValueError(f"every layer needs one unit at least; got widths {widths}.")
     if activation not in _ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}; got {activation!r}.")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be a rate from 0 up to 1; got {dropout}.")
+    _check_rate(dropout)
     layers: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
     for fan_in, fan_out in pairwise(widths):
         layers += [nn.Dropout(dropout)] if dropout else []
@@ -55,13 +54,16 @@ def mlp(
     return nn.Sequential(*layers[:-1])
 
 
-def conv_net(shape: Sequence[int], num_outputs: int, *, channels: Sequence[int] = (16, 32)) -> nn.Sequential:
+def conv_net(
+    shape: Sequence[int], num_outputs: int, *, channels: Sequence[int] = (16, 32), dropout: float = 0.0
+) -> nn.Sequential:
     """A small convolutional network: 3x3 convolutions with pooling, then one linear layer.
 
     Args:
         shape: Shape of one input, ``(H, W)`` or ``(C, H, W)``.
         num_outputs: Number of outputs K.
         channels: Channels of each convolution; each halves height and width.
+        dropout: Rate of an ``nn.Dropout`` in front of the linear layer; 0 for none. Only `bayesnn.fit_dropout` uses it.
 
     Returns:
         A network from ``(N, *shape)`` to ``(N, num_outputs)``.
@@ -71,6 +73,7 @@ def conv_net(shape: Sequence[int], num_outputs: int, *, channels: Sequence[int] 
         >>> conv_net((8, 8), 10)(torch.zeros(5, 8, 8)).shape
         torch.Size([5, 10])
     """
+    _check_rate(dropout)
     if not channels:
         raise ValueError("a convolutional network needs one convolution at least; got channels=().")
     if len(shape) not in (2, 3):
@@ -83,4 +86,10 @@ def conv_net(shape: Sequence[int], num_outputs: int, *, channels: Sequence[int] 
     if height < shrink or width < shrink:
         raise ValueError(f"{len(channels)} poolings need pictures of {shrink} x {shrink} at least; got {tuple(shape)}.")
     last = channels[-1] * (height // shrink) * (width // shrink)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(last, num_outputs))
+    noise = [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers, nn.Flatten(), *noise, nn.Linear(last, num_outputs))
+
+
+def _check_rate(dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be a rate from 0 up to 1; got {dropout}.")

@@ -125,7 +125,7 @@ def _data(split: Split) -> str:
     return (
         f"Trained on {len(split.x_train)} pictures of {len(split.classes)} classes "
         f"({html.escape(', '.join(split.classes))}), tested on {len(split.x_test)} others and on {strange} pictures of "
-        "a class that was never shown."
+        "another world, which was never shown."
     )
 
 
@@ -166,6 +166,11 @@ def _picture(figure: Figure, description: str) -> str:
 
 def _network(settings: Settings) -> str:
     network = settings.network
+    if network.channels:
+        return (
+            f"3x3 convolutions of {' and '.join(map(str, network.channels))} channels, each pooled, then one linear "
+            f"layer, with a dropout layer of rate {network.dropout:g} that only the dropout methods use"
+        )
     if not network.hidden:
         return "linear"
     layers = "one hidden layer" if len(network.hidden) == 1 else "hidden layers"

@@ -11,6 +11,7 @@ from bayesnn.methods.gp import fit_gp
 from bayesnn.methods.laplace import fit_laplace
 from bayesnn.methods.last_layer import fit_last_layer
 from bayesnn.methods.map import fit_map
+from bayesnn.methods.sghmc import fit_sghmc
 from bayesnn.methods.svi import fit_svi
 from bayesnn.methods.swag import fit_swag
 
@@ -49,6 +50,7 @@ METHODS: dict[str, Fit] = {
     "gp": _draws(fit_gp),
     "last_layer": _draws(fit_last_layer),
     "laplace": _draws(fit_laplace),
+    "sghmc": _draws(fit_sghmc),
     "svi": _draws(fit_svi),
     "swag": _draws(fit_swag),
     "svi_ensemble": _draws(fit_ensemble, member=fit_svi),

@@ -96,6 +96,9 @@ def test_results_are_plain_strict_json(both):
         "num_samples": 5,
         "device": None,
         "hold_out": None,
+        "ood": None,
+        "jobs": 1,
+        "channels": [],
         "prior": f"fan_in_normal({benchmark.PRIOR_SCALE:g})",
     }
     assert (found["data"], found["seeds"], found["interrupted"]) == ("digits", [0, 1], False)
@@ -221,9 +224,27 @@ def test_the_class_held_out_is_the_one_asked_for_at_every_seed(hold_out, monkeyp
         ({"methods": ("svi",), "num_samples": 0}, "num_samples must be a whole number, 1 or more; got 0"),
         ({"activation": "wiggle"}, "activation"),
         ({"hold_out": 10}, "hold_out must be a digit from 0 to 9; got 10"),
+        ({"jobs": 0}, "jobs must be a whole number, 1 or more; got 0"),
+        ({"ood": "mnist"}, "another data set as other world goes with mnist and fashion-mnist; not digits"),
+        ({"data": "mnist"}, "mnist needs another world: pass ood='fashion-mnist'"),
         ({"device": "banana"}, "device must be one that is here .*; got 'banana'"),
     ],
 )
 def test_bad_settings_get_one_clear_sentence(change, words):
     with pytest.raises(ValueError, match=words):
         run(replace(TINY, **change), progress=False)
+
+
+def test_processes_side_by_side_give_the_same_figures(both):
+    """The first seed's fits are made here, the second's in a process of its own: but for rounding nothing changes."""
+    found = run(replace(TINY, jobs=2), progress=False)
+    for row, alone in zip(found.rows, both.rows, strict=True):
+        for name in set(alone) - {"method"} - SECONDS:
+            assert row[name]["values"] == pytest.approx(alone[name]["values"], rel=1e-4, nan_ok=True), name
+    assert set(found.posteriors) == set(TINY.methods)
+
+
+def test_an_error_in_another_process_reaches_this_one():
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="num_epochs must be 1 or more"):
+        run(replace(TINY, methods=("map",), num_epochs=0, jobs=2), progress=False)

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import io
 import json
+import os
 import re
 from functools import partial
 from importlib.metadata import entry_points
@@ -50,15 +51,30 @@ DEFAULTS = {
     "methods": " ".join(SETTINGS.methods),
     "seeds": str(len(SETTINGS.seeds)),
     "data": "the environment's BAYESNN_DATA",
-    "hold-out": str(inspect.signature(datasets.digits).parameters["hold_out"].default),
-    "hidden": "400; uci: 50",
+    "hidden": "400; uci: 50; mnist: a convolutional network instead",
+    "jobs": "as many as there are seeds and cores; 1 on a GPU",
     "activation": "silu; uci: relu",
     "epochs": "each method's own choice",
     "samples": str(SETTINGS.num_samples),
     "out": "results/DATA",
     "device": "cpu",
 }
-OPTIONS = [*DEFAULTS, "json", "quiet"]
+OPTIONS = [
+    "methods",
+    "seeds",
+    "data",
+    "hold-out",
+    "ood",
+    "hidden",
+    "activation",
+    "epochs",
+    "samples",
+    "out",
+    "device",
+    "jobs",
+    "json",
+    "quiet",
+]
 
 
 def strict(text):
@@ -70,7 +86,7 @@ def spoken(tmp_path_factory):
     """Status, output, progress and folder of a run that prints JSON, over two seeds."""
     folder = tmp_path_factory.mktemp("cli") / "deep" / "out"
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        status = main([*TINY, "--seeds", "2", "--json", "--out", str(folder)])
+        status = main([*TINY, "--seeds", "2", "--jobs", "1", "--json", "--out", str(folder)])
     return status, out.getvalue(), err.getvalue(), folder
 
 
@@ -141,7 +157,7 @@ def test_one_method_is_one_row_and_results_has_a_default_place(tmp_path, capsys,
 
 
 def test_the_same_words_give_the_same_figures(spoken, tmp_path, capsys):
-    main([*TINY, "--seeds", "2", "--json", "--quiet", "--out", str(tmp_path)])
+    main([*TINY, "--seeds", "2", "--jobs", "1", "--json", "--quiet", "--out", str(tmp_path)])
     again, first = strict(capsys.readouterr().out)["rows"], strict(spoken[1])["rows"]
     for row, other in zip(first, again, strict=True):
         assert {name: row[name] for name in row if "seconds" not in name} == {
@@ -158,11 +174,13 @@ def test_options_reach_the_settings(tmp_path, monkeypatch):
 
     monkeypatch.setattr(benchmark, "run", stop)
     words = "compare digits --methods svi map --seeds 2 --hidden 7 6 --activation tanh --epochs 3 --samples 4"
-    assert main([*words.split(), "--device", "cpu", "--hold-out", "0", "--out", str(tmp_path / "a")]) == 2
+    assert (
+        main([*words.split(), "--device", "cpu", "--hold-out", "0", "--jobs", "5", "--out", str(tmp_path / "a")]) == 2
+    )
     assert main(["compare", "digits", "--hidden", "--out", str(tmp_path / "b")]) == 2
     assert seen == [
-        benchmark.Settings("digits", ("svi", "map"), (0, 1), (7, 6), "tanh", 3, 4, "cpu", 0),
-        benchmark.Settings(hidden=()),
+        benchmark.Settings("digits", ("svi", "map"), (0, 1), (7, 6), "tanh", 3, 4, "cpu", 0, jobs=5),
+        benchmark.Settings(hidden=(), jobs=min(3, os.cpu_count())),
     ]
 
 
@@ -217,7 +235,7 @@ def test_a_fault_of_ours_is_not_passed_off_as_the_users(tmp_path, fails):
         ([*TINY, "--frobnicate"], "unrecognized arguments: --frobnicate"),
         *(
             ([*TINY, f"--{option}", count], f"--{option}.*: must be a whole number, 1 or more; got '{count}'")
-            for option in ("seeds", "hidden", "epochs", "samples")
+            for option in ("seeds", "hidden", "epochs", "samples", "jobs")
             for count in ("0", "two", "1.5")
         ),
         ([*TINY, "--hold-out", "nine"], "--hold-out: .*'nine'"),
@@ -323,6 +341,8 @@ def test_the_defaults_the_help_tells_in_words_are_those_of_the_settings():
     assert (benchmark.PICTURES.hidden, benchmark.PICTURES.activation) == ((400,), "silu")
     assert (benchmark.TABLES.hidden, benchmark.TABLES.activation) == ((50,), "relu")
     assert (SETTINGS.num_epochs, SETTINGS.device, SETTINGS.hold_out) == (None, None, None)
+    assert inspect.signature(datasets.digits).parameters["hold_out"].default == 9
+    assert benchmark.Settings(data="mnist").network.channels
 
 
 def test_version_and_help_need_no_command(capsys):
@@ -349,6 +369,7 @@ def uci_folder(tmp_path):
 
 def test_a_uci_set_is_compared_on_its_splits(uci_folder, capsys):
     words = ["compare", "uci/yacht", "--data", str(uci_folder), "--splits", "2", "--methods", "map", "own_noise"]
+    words += ["--jobs", "1"]
     words += ["--epochs", "2", "--quiet", "--out", str(uci_folder / "out")]
     assert main(words) == 0
     out, _ = capsys.readouterr()
@@ -367,8 +388,13 @@ def test_a_uci_set_is_compared_on_its_splits(uci_folder, capsys):
         (["uci/energy"], r"the folder must hold uci/energy\.npz; there is no .*"),
         (["uci/yacht", "--hold-out", "3"], "a class can be held out of classes only; uci/yacht has real targets."),
         (["digits", "--methods", "own_noise"], "own_noise needs real targets; digits has classes."),
+        (["mnist"], r"mnist needs another world: pass ood='fashion-mnist' \(--ood\), or hold_out=9 \(--hold-out\)\."),
+        (
+            ["digits", "--ood", "mnist"],
+            "another data set as other world goes with mnist and fashion-mnist; not digits.",
+        ),
     ],
-    ids=["file", "class", "noise"],
+    ids=["file", "class", "noise", "one world", "no other world"],
 )
 def test_what_does_not_fit_the_data_is_said_in_one_line(words, said, uci_folder, capsys):
     folder = ["--data", str(uci_folder), "--quiet", "--out", str(uci_folder / "out")]

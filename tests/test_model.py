@@ -14,7 +14,6 @@ from torch import nn
 from torch.testing import assert_close
 
 from bayesnn import BayesianNeuralNetwork, likelihoods, networks, priors
-from bayesnn import model as model_module
 
 N, B = 12, 4
 FIXED = priors.fan_in_normal(1.0, fit=None)
@@ -242,7 +241,7 @@ def test_integer_inputs_of_other_networks_are_numbers():
 
 @pytest.mark.parametrize("at_once", [1, 100, 2**22])
 def test_prediction_at_many_draws_equals_one_after_another(monkeypatch, at_once):
-    monkeypatch.setattr(model_module, "_NUMBERS_AT_ONCE", at_once)
+    monkeypatch.setattr("bayesnn.at_draws._NUMBERS_AT_ONCE", at_once)
     model, x, y = case("two targets")
     model = model.for_data(x, y)
     traces = [poutine.trace(model).get_trace(x) for _ in range(6)]

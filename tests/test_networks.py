@@ -67,6 +67,7 @@ def test_conv_net_halves_the_picture_at_every_convolution():
         (lambda: mlp(0, 1), r"one unit at least; got widths \[0, 50, 1\]"),
         (lambda: mlp(3, 1, hidden=(4, 0)), r"one unit at least; got widths \[3, 4, 0, 1\]"),
         (lambda: mlp(3, 1, activation="sine"), "activation must be one of relu, silu, tanh, gelu; got 'sine'"),
+        (lambda: conv_net((8, 8), 1, dropout=1.0), "dropout must be a rate from 0 up to 1; got 1.0"),
         (lambda: conv_net((8,), 1), r"shape must be \(H, W\) or \(C, H, W\); got \(8,\)"),
         (lambda: conv_net((8, 3), 1), r"2 poolings need pictures of 4 x 4 at least; got \(8, 3\)"),
     ],
@@ -74,3 +75,9 @@ def test_conv_net_halves_the_picture_at_every_convolution():
 def test_impossible_networks_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_conv_net_has_dropout_before_its_linear_layer():
+    *_, noise, last = conv_net((8, 8), 2, dropout=0.1)
+    assert (noise.p, last.out_features) == (0.1, 2)
+    assert not any(isinstance(module, nn.Dropout) for module in conv_net((8, 8), 2))

@@ -27,8 +27,11 @@ from bayesnn.training import Callback, History, Minibatches, optimise
 __all__ = ["fit_svi"]
 
 _STEPS = 5000
-_FINAL_DRAWS = 32
-"""Draws that estimate the ELBO of the finished fit."""
+_FINAL_DRAWS = (4, 32)
+"""The fewest and the most draws that estimate the ELBO of the finished fit."""
+
+_FINAL_ROWS = 200_000
+"""Rows, over all those draws, that are enough: many data need few draws, each an average over all of them."""
 
 _ROWS_AT_ONCE = 4096
 
@@ -238,13 +241,15 @@ def _per_datum_sites(
 def _final_figures(model: BayesianNeuralNetwork | PyroModel, guide: Callable, x: Tensor, y: Tensor) -> dict[str, float]:
     """ELBO and divergence per datum of the finished fit, at temperature 1 and with shared noise."""
     objective, fits, divergences = MeanFieldELBO(), [], []
-    for _ in range(_FINAL_DRAWS):
+    fewest, most = _FINAL_DRAWS
+    num_draws = max(fewest, min(most, _FINAL_ROWS // len(x)))
+    for _ in range(num_draws):
         for part in zip(x.split(_ROWS_AT_ONCE), y.split(_ROWS_AT_ONCE), strict=True):
             fit, divergence = objective.terms(model, guide, *part)
             rows = len(part[0])
             fits.append(float(fit) * model.likelihood_factor(rows) * rows / len(x))
             divergences.append(float(divergence) * rows / len(x))
-    per_datum = 1 / (_FINAL_DRAWS * len(x))
+    per_datum = 1 / (num_draws * len(x))
     return {"elbo_per_datum": (sum(fits) - sum(divergences)) * per_datum, "kl_per_datum": sum(divergences) * per_datum}
 
 

@@ -1,0 +1,51 @@
+"""Workers: independent pieces of a long job in processes beside this one."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
+
+import torch
+
+__all__ = ["workers"]
+
+
+@contextmanager
+def workers(number: int) -> Iterator[Executor | None]:
+    """Processes that take work while this one goes on; ``None`` where there are to be none.
+
+    Each begins anew (no fork: torch's threads do not survive one), computes on one thread, says nothing of warnings,
+    and leaves Ctrl-C to this process. When this block ends, work that was not begun is dropped; on an error or Ctrl-C
+    what runs is ended too.
+
+    Args:
+        number: How many.
+
+    Example:
+        >>> with workers(0) as pool:
+        ...     print(pool)
+        None
+    """
+    if number < 1:
+        yield None
+        return
+    before = set(active_children())
+    pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_begin)
+    try:
+        yield pool
+    except BaseException:
+        for process in set(active_children()) - before:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
