@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import bayesnn
-from bayesnn import benchmark, report
+from bayesnn import benchmark, report, uci_table
+from bayesnn.datasets import UCI
 from bayesnn.tables import text_table
 
 __all__ = ["main"]
@@ -99,6 +101,33 @@ def _jobs(options: argparse.Namespace) -> int:
     return min(options.seeds, os.cpu_count() or 1)
 
 
+def _benchmark(options: argparse.Namespace) -> int:
+    path = Path(options.out)
+    cells = [
+        uci_table.Cell(data, method, split, protocol, tuple(options.hidden))
+        for protocol in options.protocols
+        for split in range(options.splits)
+        for data in options.sets
+        for method in options.methods
+    ]
+
+    def tell(line: str) -> None:
+        if not options.quiet:
+            print(line, file=sys.stderr)
+
+    jobs = options.jobs if options.jobs is not None else os.cpu_count() or 1
+    try:
+        found = uci_table.run(cells, path, folder=options.data_folder, jobs=jobs, tell=tell)
+    except KeyboardInterrupt:
+        print(f"bayesnn: stopped by hand; what is finished stands in {path}, and the next run goes on", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(uci_table.rows(found), indent=1))
+    else:
+        print(f"\n{text_table(uci_table.rows(found))}\n\ncells: {path}")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bayesnn", description="Bayesian neural networks that fit well by default, and say when they did not."
@@ -139,7 +168,37 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print the results as JSON instead of a table")
     add("--quiet", action="store_true", help="no progress")
     compare.set_defaults(command=_compare)
+    _add_benchmark(commands)
     return parser
+
+
+def _add_benchmark(commands: Any) -> None:
+    parser = commands.add_parser(
+        "benchmark",
+        help="methods on the UCI sets' standard splits, beside what was published",
+        description="Fit methods on the standard splits of the UCI regression sets. Each finished cell is a line of "
+        "JSON in a file and is not run again; the table stands beside what was published.",
+    )
+    add = parser.add_argument
+    add("data", choices=["uci"], metavar="uci", help="the benchmark")
+    add("--methods", nargs="+", choices=list(benchmark.METHODS), default=list(uci_table.METHODS), metavar="METHOD",
+        help=f"among {', '.join(benchmark.METHODS)} (default: {' '.join(uci_table.METHODS)})")  # fmt: skip
+    add("--sets", nargs="+", choices=list(UCI), default=list(UCI), metavar="SET",
+        help=f"among {', '.join(UCI)} (default: all)")  # fmt: skip
+    add("--splits", type=_count, default=20, metavar="N", help="number of splits, from 0 on (default: %(default)s)")
+    add("--protocols", nargs="+", choices=list(uci_table.PROTOCOLS), default=["converged"], metavar="PROTOCOL",
+        help="short, 40 passes over the data, or converged, each method's own number (default: converged)")  # fmt: skip
+    add("--hidden", type=_count, nargs="*", default=list(benchmark.TABLES.hidden), metavar="WIDTH",
+        help="widths of the hidden layers (default: 50)")  # fmt: skip
+    add("--data", dest="data_folder", metavar="FOLDER",
+        help="folder with uci/<set>.npz (default: the environment's BAYESNN_DATA)")  # fmt: skip
+    add("--out", default="results/uci.jsonl", metavar="FILE", help="the file of cells (default: %(default)s)")
+    add(
+        "--jobs", type=_count, metavar="N", help="processes that fit side by side (default: as many as there are cores)"
+    )
+    add("--json", action="store_true", help="print the table as JSON")
+    add("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(command=_benchmark)
 
 
 def _count(word: str) -> int:

@@ -1,0 +1,190 @@
+"""The UCI benchmark: methods on the standard splits, a line of JSON for each finished cell, and a table of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bayesnn.benchmark import figures_of
+from bayesnn.datasets import UCI
+from bayesnn.published import PUBLISHED
+from bayesnn.settings import Settings, checked
+from bayesnn.workers import workers
+
+__all__ = ["METHODS", "PROTOCOLS", "Cell", "finished", "rows", "run"]
+
+METHODS = ("svi", "dropout", "ensemble", "own_noise", "own_noise_ensemble", "gp", "last_layer")
+"""Methods that the benchmark takes unless told otherwise."""
+
+PROTOCOLS: dict[str, int | None] = {"short": 40, "converged": None}
+"""Passes over the data: those of the first published results, or each method's own default, which lets it settle."""
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One fit: a method on one split of one set, under a protocol.
+
+    Attributes:
+        data: Name of the set.
+        method: Name of the method.
+        split: Number of the split.
+        protocol: One of `PROTOCOLS`.
+        hidden: Widths of the hidden layers.
+    """
+
+    data: str
+    method: str
+    split: int
+    protocol: str = "converged"
+    hidden: tuple[int, ...] = (50,)
+
+    @property
+    def settings(self) -> Settings:
+        """The comparison that it is a cell of."""
+        epochs = PROTOCOLS[self.protocol]
+        return Settings(
+            data=f"uci/{self.data}", methods=(self.method,), seeds=(self.split,), hidden=self.hidden, num_epochs=epochs
+        )
+
+
+def run(
+    cells: Sequence[Cell],
+    path: Path,
+    *,
+    folder: str | None = None,
+    jobs: int = 1,
+    tell: Callable[[str], object] = lambda line: None,
+) -> dict[Cell, dict[str, float]]:
+    """Run the cells that a file does not hold yet, each appended to it as soon as it is finished.
+
+    Stopped by hand, the file holds what was finished, and the next run goes on from there.
+
+    Args:
+        cells: What to run.
+        path: The file, made if it is not there.
+        folder: Folder with the sets; the environment's ``BAYESNN_DATA`` if left out.
+        jobs: Processes that fit side by side.
+        tell: Called with a line after each cell.
+
+    Returns:
+        The figures of all these cells, ``rmse`` and ``nll`` among them.
+
+    Raises:
+        ValueError: If a method or set is not known, or the file is not one of this benchmark.
+    """
+    for settings in {replace(cell.settings, seeds=(0,)) for cell in cells}:
+        checked(settings)
+    done = finished(path)
+    todo = [cell for cell in dict.fromkeys(cells) if cell not in done]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if len(todo) < len(cells):
+        tell(f"{len(cells) - len(todo)} of {len(cells)} cells stand in {path}")
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("a", encoding="utf-8"))
+        pool = stack.enter_context(workers(min(jobs, len(todo)) if jobs > 1 else 0))
+        for number, (cell, found) in enumerate(_results(todo, folder, pool)):
+            done[cell] = found
+            known = {name: value if math.isfinite(value) else None for name, value in found.items()}
+            line = {**_key(cell), "version": version("pyro-bayesnn"), "figures": known}
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            tell(
+                f"{number + 1} of {len(todo)}: {cell.method} on {cell.data}, split {cell.split}: "
+                f"RMSE {found['rmse']:.4g}, log-likelihood {-found['nll']:.3f}, {found['fit_seconds']:.1f} s"
+            )
+    return {cell: done[cell] for cell in cells}
+
+
+def finished(path: Path) -> dict[Cell, dict[str, float]]:
+    """The cells that a file holds, with their figures; a last line cut short is no cell.
+
+    Raises:
+        ValueError: If the file holds anything else.
+    """
+    cells: dict[Cell, dict[str, float]] = {}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines):
+        try:
+            entry = json.loads(line)
+            cell = Cell(entry["data"], entry["method"], entry["split"], entry["protocol"], tuple(entry["hidden"]))
+            cells[cell] = {name: math.nan if value is None else value for name, value in entry["figures"].items()}
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines) - 1:
+                path.write_text("".join(f"{whole}\n" for whole in lines[:-1]), encoding="utf-8")
+                break
+            raise ValueError(
+                f"line {number + 1} of {path} is no cell of this benchmark. Write --out with another file."
+            ) from error
+    return cells
+
+
+def rows(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
+    """A row for each set, method and protocol, with what was published below them.
+
+    Returns:
+        ``RMSE`` in the units of the target and ``log-likelihood`` in nats, mean ± standard error over the splits.
+    """
+    table: list[dict[str, Any]] = []
+    names = list(dict.fromkeys((cell.method, cell.protocol, cell.hidden) for cell in cells))
+    for data in (name for name in UCI if any(cell.data == name for cell in cells)):
+        for method, protocol, hidden in names:
+            wanted = (data, method, protocol, hidden)
+            own = [found for c, found in cells.items() if (c.data, c.method, c.protocol, c.hidden) == wanted]
+            if own:
+                label = f"{method}, {protocol}" + ("" if hidden == (50,) else f", {'-'.join(map(str, hidden))}")
+                rmse, likelihood = ([figures[name] for figures in own] for name in ("rmse", "nll"))
+                table.append(_row(data, label, *_spread(rmse), *_spread([-value for value in likelihood]), len(own)))
+        for source, published in PUBLISHED.items():
+            table.append(_row(data, f"published: {source}", *published[data], None))
+    return table
+
+
+def _results(todo: Sequence[Cell], folder: str | None, pool: Any) -> Iterator[tuple[Cell, dict[str, float]]]:
+    if pool is None:
+        for cell in todo:
+            yield cell, _figures(cell, folder)
+        return
+    futures = {pool.submit(_figures, cell, folder): cell for cell in todo}
+    for future in as_completed(futures):
+        yield futures[future], future.result()
+
+
+def _figures(cell: Cell, folder: str | None) -> dict[str, float]:
+    return figures_of(cell.method, replace(cell.settings, folder=folder), cell.split)
+
+
+def _row(
+    data: str, method: str, rmse: float, rmse_error: float, fit: float, fit_error: float, count: int | None
+) -> dict[str, Any]:
+    decimals = 4 if rmse < 0.2 else 3
+    return {
+        "set": data,
+        "method": method,
+        "RMSE": f"{rmse:.{decimals}f} ± {rmse_error:.{decimals}f}",
+        "log-likelihood": f"{fit:.3f} ± {fit_error:.3f}",
+        "splits": count,
+    }
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error; as published, the standard deviation has the divisor n."""
+    return float(np.mean(values)), float(np.std(values) / math.sqrt(len(values)))
+
+
+def _key(cell: Cell) -> dict[str, Any]:
+    return {
+        "data": cell.data,
+        "method": cell.method,
+        "split": cell.split,
+        "protocol": cell.protocol,
+        "hidden": list(cell.hidden),
+    }

@@ -1,0 +1,131 @@
+"""The UCI benchmark: each cell is run once, is what a comparison says, and stands beside what was published."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from bayesnn import benchmark, uci_table
+from bayesnn.cli import main
+from bayesnn.datasets import UCI
+from bayesnn.published import PUBLISHED
+from bayesnn.uci_table import Cell, finished, rows, run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    (folder / "uci").mkdir()
+    for name in ("yacht", "boston"):
+        x = generator.normal(size=(40, 3))
+        order = np.stack([generator.permutation(40) for _ in range(20)]).astype(np.uint16)
+        np.savez(folder / "uci" / f"{name}.npz", X=x, y=x.sum(1), train_idx=order[:, :36], test_idx=order[:, 36:])
+    return folder
+
+
+CELLS = [Cell(data, "map", split, "short", (3,)) for data in ("yacht", "boston") for split in (0, 1)]
+
+
+def test_a_finished_cell_is_not_run_again(folder, tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "cells.jsonl"
+    first = run(CELLS[:2], path, folder=str(folder))
+    ran, told = [], []
+    honest = uci_table.figures_of
+    monkeypatch.setattr(uci_table, "figures_of", lambda *a: ran.append(a[1].data) or honest(*a))
+    found = run(CELLS, path, folder=str(folder), tell=told.append)
+    assert ran == ["uci/boston", "uci/boston"]
+    assert told[0] == f"2 of 4 cells stand in {path}"
+    assert told[1].startswith("1 of 2: map on boston, split 0: RMSE ")
+    for cell in CELLS[:2]:
+        assert found[cell] == pytest.approx(first[cell], nan_ok=True)
+    read = finished(path)
+    for cell in CELLS:
+        assert read[cell] == pytest.approx(found[cell], nan_ok=True)
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_a_cell_is_what_a_comparison_says(folder, tmp_path):
+    found = run(CELLS[:1], tmp_path / "cells.jsonl", folder=str(folder))[CELLS[0]]
+    settings = benchmark.Settings(
+        data="uci/yacht", methods=("map",), seeds=(0,), hidden=(3,), num_epochs=40, folder=str(folder)
+    )
+    expected = benchmark.run(settings, progress=False).rows[0]
+    for name in ("nll", "rmse", "coverage_90"):
+        assert found[name] == expected[name]["mean"]
+
+
+def test_stopped_by_hand_the_file_holds_what_was_finished(folder, tmp_path, monkeypatch):
+    path, honest = tmp_path / "cells.jsonl", uci_table.figures_of
+
+    def once(*arguments):
+        if path.read_text():
+            raise KeyboardInterrupt
+        return honest(*arguments)
+
+    monkeypatch.setattr(uci_table, "figures_of", once)
+    with pytest.raises(KeyboardInterrupt):
+        run(CELLS, path, folder=str(folder))
+    assert list(finished(path)) == CELLS[:1]
+
+
+def test_a_line_cut_short_is_run_again_and_another_file_is_refused(folder, tmp_path):
+    path = tmp_path / "cells.jsonl"
+    run(CELLS[:2], path, folder=str(folder))
+    whole = path.read_text()
+    path.write_text(whole[:-20])
+    assert list(finished(path)) == CELLS[:1]
+    assert list(run(CELLS[:2], path, folder=str(folder))) == CELLS[:2]
+    assert len(path.read_text().splitlines()) == 2
+    path.write_text("a diary\n" + whole)
+    with pytest.raises(ValueError, match=r"line 1 of .* is no cell of this benchmark. Write --out with another file"):
+        finished(path)
+
+
+def test_rows_are_means_and_standard_errors_beside_the_published():
+    cells = {Cell("yacht", "svi", split): {"rmse": value, "nll": -value} for split, value in enumerate([1.0, 2.0, 4.5])}
+    table = rows(cells)
+    assert [row["method"] for row in table] == ["svi, converged", *(f"published: {name}" for name in PUBLISHED)]
+    error = np.std([1.0, 2.0, 4.5]) / math.sqrt(3)
+    assert table[0] == {
+        "set": "yacht", "method": "svi, converged", "splits": 3,
+        "RMSE": f"2.500 ± {error:.3f}", "log-likelihood": f"2.500 ± {error:.3f}",
+    }  # fmt: skip
+    assert table[2]["RMSE"] == "1.020 ± 0.050"
+    assert table[2]["log-likelihood"] == "-1.630 ± 0.020"
+
+
+def test_every_set_has_its_published_figures():
+    assert all(set(by_set) == set(UCI) for by_set in PUBLISHED.values())
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_the_command_prints_the_table_and_goes_on_from_its_file(jobs, folder, tmp_path, capsys):
+    words = ["benchmark", "uci", "--sets", "yacht", "--methods", "map", "own_noise", "--splits", "1", "--hidden", "3"]
+    words += ["--protocols", "short", "--data", str(folder), "--out", str(tmp_path / "cells.jsonl"), "--jobs", jobs]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert "map, short, 3" in out
+    assert "published: PBP, 40 epochs" in out
+    assert "2 of 2: " in err
+    assert main([*words, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)[1]["method"] == "own_noise, short, 3"
+    assert err == f"2 of 2 cells stand in {tmp_path / 'cells.jsonl'}\n"
+
+
+def test_ctrl_c_says_where_the_finished_cells_stand(folder, tmp_path, monkeypatch, capsys):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(uci_table, "run", stop)
+    assert main(["benchmark", "uci", "--out", str(tmp_path / "cells.jsonl")]) == 130
+    assert "stopped by hand; what is finished stands in" in capsys.readouterr().err
+
+
+def test_without_the_data_it_says_where_they_go(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("BAYESNN_DATA", raising=False)
+    words = ["benchmark", "uci", "--sets", "yacht", "--methods", "map", "--splits", "1", "--jobs", "1"]
+    assert main([*words, "--out", str(tmp_path / "cells.jsonl")]) == 2
+    assert "--data" in capsys.readouterr().err
