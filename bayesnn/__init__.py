@@ -2,6 +2,7 @@
 
 from bayesnn import datasets, likelihoods, networks, priors
 from bayesnn.comparison import compare
+from bayesnn.conformal import conformal_intervals, conformal_sets
 from bayesnn.evaluation import evaluate
 from bayesnn.methods.dropout import fit_dropout
 from bayesnn.methods.ensemble import fit_ensemble
@@ -17,6 +18,7 @@ from bayesnn.methods.trained import from_networks
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
+from bayesnn.recalibration import temperature_scaled
 from bayesnn.tasks import misclassification, out_of_distribution
 from bayesnn.uncertainty import decompose
 
@@ -25,6 +27,8 @@ __all__ = [
     "Predictive",
     "WeightPosterior",
     "compare",
+    "conformal_intervals",
+    "conformal_sets",
     "datasets",
     "decompose",
     "evaluate",
@@ -44,5 +48,6 @@ __all__ = [
     "networks",
     "out_of_distribution",
     "priors",
+    "temperature_scaled",
 ]
 __version__ = "0.1.0.dev0"

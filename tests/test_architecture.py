@@ -31,6 +31,8 @@ FLOORS = [
     {"langevin"},
     {"likelihoods", "priors", "predictive"},
     {"model", "uncertainty", "decompositions", "information", "metrics", "reparameterisation"},
+    {"held_out"},
+    {"recalibration", "conformal"},
     {"axes", "features", "curvature", "heads"},
     {"guides"},
     {"elbo", "pyro_model", "posterior", "tasks", "plots"},

@@ -1,0 +1,207 @@
+"""Conformal prediction of classes: sets that hold the true one as often as they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bayesnn.conformal.quantile import conformal_quantile
+from bayesnn.data import as_targets
+from bayesnn.held_out import Posterior, predicted
+from bayesnn.predictive import Predictive
+
+__all__ = ["ConformalSets", "PredictionSets", "conformal_sets"]
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionSets:
+    """For each of N inputs, the classes that it may be of.
+
+    Attributes:
+        contains: Whether each class is in each set ``(N, C)``.
+        level: Chance that a set holds the true class.
+
+    Example:
+        >>> sets = PredictionSets(torch.tensor([[True, False], [True, True]]), 0.9)
+        >>> sets.listed(["cat", "dog"]), sets.coverage([1, 1])
+        ([['cat'], ['cat', 'dog']], tensor(0.5000, dtype=torch.float64))
+    """
+
+    contains: Tensor
+    level: float
+
+    def __repr__(self) -> str:
+        sizes = self.sizes.double()
+        return (
+            f"PredictionSets(N={len(self)}, C={self.contains.shape[1]}, level={self.level}, "
+            f"mean size {float(sizes.mean()):.3g}, empty {int((sizes == 0).sum())})"
+        )
+
+    def __len__(self) -> int:
+        return len(self.contains)
+
+    def __getitem__(self, index: int) -> list[int]:
+        """The classes in one input's set."""
+        return self.contains[index].nonzero()[:, 0].tolist()
+
+    @property
+    def sizes(self) -> Tensor:
+        """Number of classes in each set ``(N,)``."""
+        return self.contains.sum(-1)
+
+    def coverage(self, y: Any) -> Tensor:
+        """Fraction of the sets that hold the true class.
+
+        Args:
+            y: True classes ``(N,)``.
+
+        Raises:
+            ValueError: If there is not one class for each set.
+        """
+        targets, num_classes = as_targets(y).to(self.contains.device), self.contains.shape[1]
+        targets = targets[:, 0] if targets.shape == (len(self), 1) else targets
+        if targets.shape != (len(self),):
+            raise ValueError(f"y must have one class for each set, N = {len(self)}; got shape {tuple(targets.shape)}.")
+        if not bool(((targets >= 0) & (targets < num_classes) & (targets == targets.round())).all()):
+            raise ValueError(
+                f"classes must be whole numbers from 0 to {num_classes - 1}; got values from {float(targets.min()):g} "
+                f"to {float(targets.max()):g}. Pass the labels the method was fitted to."
+            )
+        return self.contains.gather(1, targets.long()[:, None]).double().mean()
+
+    def listed(self, names: Sequence[str] | None = None) -> list[list[Any]]:
+        """The classes in each set: by number, or by name.
+
+        Args:
+            names: A name for each class, in order.
+
+        Raises:
+            ValueError: If there is not one name for each class.
+        """
+        if names is not None and len(names) != self.contains.shape[1]:
+            raise ValueError(f"names must be one for each class, C = {self.contains.shape[1]}; got {len(names)}.")
+        return [[kind if names is None else names[kind] for kind in self[row]] for row in range(len(self))]
+
+
+@dataclass(frozen=True, eq=False)
+class ConformalSets:
+    """A fitted method and how bad a class may score. Call it on inputs to get `PredictionSets`.
+
+    Attributes:
+        posterior: The fitted method.
+        quantile: The largest score of a class within a set.
+        level: Chance that a set holds the true class.
+        score: ``"adaptive"`` or ``"threshold"``.
+        seed: Of the random part of adaptive scores; ``None`` for none.
+        num_data: Held-out rows n.
+    """
+
+    posterior: Posterior
+    quantile: float
+    level: float
+    score: str
+    seed: int | None
+    num_data: int
+
+    def __repr__(self) -> str:
+        return (
+            f"ConformalSets(level={self.level}, {self.score} score <= {self.quantile:.4g}, n={self.num_data}, "
+            f"{self.posterior!r})"
+        )
+
+    @torch.no_grad()
+    def __call__(self, x: Any) -> PredictionSets:
+        """The set of each input. The random part of a row's score depends on its place in ``x``."""
+        predictive = self.posterior(x)
+        scores = _SCORES[self.score](predictive, _uniform(predictive, self.seed, skip=self.num_data))
+        return PredictionSets(scores <= self.quantile, self.level)
+
+
+@torch.no_grad()
+def conformal_sets(
+    posterior: Posterior,
+    x: Any,
+    y: Any = None,
+    *,
+    level: float = 0.9,
+    score: Literal["adaptive", "threshold"] = "adaptive",
+    seed: int | None = 0,
+) -> ConformalSets:
+    r"""Sets of classes that hold the true one with a chance of ``level`` or more.
+
+    A set has the classes whose score is not above the `conformal_quantile` of the true classes' scores on held-out
+    data. With the predictive's probabilities p and u uniform on (0, 1), one for each row, the scores of class c are
+
+    .. math:: s_{\text{threshold}} = 1 - p_c, \qquad s_{\text{adaptive}} = \sum_{k: p_k > p_c} p_k + u \, p_c.
+
+    ``"threshold"`` makes the smallest sets on average; ``"adaptive"`` makes them larger where classes are hard to
+    tell apart, so that hard inputs are covered more nearly as often as easy ones. A set may be empty: its input is like
+    none, at this level. For ``"threshold"`` the quantile is that of :math:`-\log p_c`, which orders classes alike and
+    keeps its digits.
+
+    Args:
+        posterior: A fitted method: any function of inputs that gives a `Predictive` over classes.
+        x: Held-out inputs ``(N, ...)`` in raw units, which the fit (and a recalibration) has not seen; or a ``Dataset``
+            or ``DataLoader`` of ``(x, y)``.
+        y: Their true classes ``(N,)``.
+        level: Chance that a set holds the true class.
+        score: ``"adaptive"`` or ``"threshold"``.
+        seed: Seed of the adaptive scores' u, with which coverage is exact; ``None`` for u = 1: sets that depend on
+            nothing but the input, and are larger than need be.
+
+    Returns:
+        A function of inputs that gives their `PredictionSets`.
+
+    Raises:
+        ValueError: If there are too few rows for the level, targets do not suit, or the score is unknown.
+        TypeError: If the posterior is no function of inputs that gives a `Predictive`, or something is not data.
+        NotImplementedError: If targets are real, or an input has several labels.
+
+    References:
+        Romano et al. (2020), Classification with Valid and Adaptive Coverage, arXiv:2006.02544; Sadinle et al. (2019),
+        Least Ambiguous Set-Valued Classifiers with Bounded Error Levels, arXiv:1609.00451.
+
+    Example:
+        >>> logistic = lambda x: Predictive(torch.distributions.Bernoulli(logits=x.mT))
+        >>> x = torch.linspace(-2, 2, 20)[:, None]
+        >>> sets = conformal_sets(logistic, x, x[:, 0] + x[:, 0].cos() > 0, score="threshold")
+        >>> sets(torch.tensor([[-2.0], [0.0], [2.0]])).sizes
+        tensor([1, 2, 1])
+    """
+    if score not in _SCORES:
+        raise ValueError(f"score must be one of {', '.join(map(repr, _SCORES))}; got {score!r}.")
+    predictive, targets = predicted(posterior, x, y)
+    if not predictive.has_enumerate_support or predictive.event_shape:
+        raise NotImplementedError(
+            f"prediction sets are of one class for each input; got {predictive!r}. For real targets write "
+            "conformal_intervals; of several labels pass one after the other."
+        )
+    scores = _SCORES[score](predictive, _uniform(predictive, seed))
+    own = scores.gather(1, targets.long()[:, None])[:, 0]
+    return ConformalSets(posterior, float(conformal_quantile(own, level)), level, score, seed, len(own))
+
+
+def _adaptive(predictive: Predictive, uniform: Tensor) -> Tensor:
+    """Probability of all classes before each ``(N, C)``, and a random share of its own; ties go by number."""
+    probs, order = predictive.probs.double().sort(dim=-1, descending=True, stable=True)
+    scores = probs.cumsum(-1) - (1 - uniform.to(probs)[:, None]) * probs
+    return torch.empty_like(scores).scatter_(-1, order, scores)
+
+
+def _threshold(predictive: Predictive, uniform: Tensor) -> Tensor:
+    return -predictive.log_probs.double()
+
+
+def _uniform(predictive: Predictive, seed: int | None, skip: int = 0) -> Tensor:
+    """One number in (0, 1) for each input, those after the first ``skip``: new rows must not share the held-out's."""
+    if seed is None:
+        return torch.ones(len(predictive), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(skip + len(predictive), dtype=torch.float64, generator=generator)[skip:]
+
+
+_SCORES: dict[str, Callable[[Predictive, Tensor], Tensor]] = {"adaptive": _adaptive, "threshold": _threshold}

@@ -1,0 +1,52 @@
+"""Held-out data at the door: what a fitted method predicts for them, beside their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from bayesnn.data import as_training_data
+from bayesnn.predictive import Predictive, expect_predictive
+
+__all__ = ["Posterior", "predicted"]
+
+Posterior = Callable[[Any], Predictive]
+"""A fitted method: a function of the inputs."""
+
+
+def predicted(posterior: Posterior, x: Any, y: Any = None) -> tuple[Predictive, Tensor]:
+    """Predictions for held-out inputs, and their targets in the predictive's shape and type.
+
+    Args:
+        posterior: A fitted method.
+        x: Inputs ``(N, ...)`` in raw units, which the fit has not seen; or a ``Dataset`` or ``DataLoader`` of
+            ``(x, y)``.
+        y: Their true targets ``(N,)`` or ``(N, D)``.
+
+    Raises:
+        TypeError: If the posterior is no function of inputs that gives a `Predictive`, or something is not data.
+        ValueError: If there is not one target for each input, or the predictive cannot take one.
+
+    Example:
+        >>> import torch
+        >>> standard = lambda x: Predictive(torch.distributions.Normal(x.mT, 1.0))
+        >>> predicted(standard, torch.zeros(3, 1), torch.ones(3, 1))
+        (Predictive(Normal, S=1, N=3, event=()), tensor([1., 1., 1.]))
+    """
+    if not callable(posterior):
+        raise TypeError(
+            f"a posterior must be a function of inputs; got {type(posterior).__name__}. Pass posterior itself, not "
+            "posterior(x)."
+        )
+    inputs, targets = as_training_data(x, y)
+    predictive = posterior(inputs)
+    expect_predictive(predictive)
+    checked, wanted = predictive.checked(targets), predictive.batch_shape + predictive.event_shape
+    if checked.shape != wanted:
+        raise ValueError(
+            f"targets must have one row per input, shape {tuple(wanted)}; got {tuple(checked.shape)}. Pass the y that "
+            "belongs to these inputs, (N,) for one target and (N, D) for several."
+        )
+    return predictive, checked
