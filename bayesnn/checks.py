@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
@@ -74,7 +75,7 @@ def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
 
 def check_count(name: str, value: object) -> None:
     """Refuse what is no number of things."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be a whole number, 1 or more; got {value!r}.")
 
 

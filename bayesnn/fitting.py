@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import pyro
@@ -71,7 +72,7 @@ def isolated(seed: int, device: torch.device, *, validate: bool = False) -> Iter
 
 def check_seed(seed: object) -> None:
     """Refuse what is no seed."""
-    if not isinstance(seed, int):
+    if not isinstance(seed, Integral):
         raise TypeError(f"seed must be a whole number; got {seed!r}.")
 
 

@@ -174,7 +174,7 @@ class AutoNormal(PyroAutoNormal):
         for name, support in self.supports.items():
             loc, scale = self._get_loc_and_scale(name)
             if generator is None:
-                generator = torch.Generator(loc.device).manual_seed(seed)
+                generator = torch.Generator(loc.device).manual_seed(int(seed))
             noise = torch.randn((num_samples, *loc.shape), dtype=loc.dtype, device=loc.device, generator=generator)
             value = loc + scale * noise
             result[name] = value @ self.axes[name].T if name in self.axes else biject_to(support)(value)

@@ -220,6 +220,8 @@ class BayesianNeuralNetwork(nn.Module):
         """Inputs as the network sees them; indices into an embedding stay as they are."""
         if self._are_indices(x):
             return x
+        if self.x_loc.ndim and x.shape[1:] != self.x_loc.shape:  # one column would broadcast to many
+            raise RuntimeError(f"the network was fitted to inputs {self.input_words}")
         # In the data's own precision: a time stamp less its mean has few digits left in single precision.
         return ((x - self.x_loc) / self.x_scale).to(self.dtype)
 

@@ -55,7 +55,7 @@ METHODS: dict[str, Fit] = {
     "swag": _draws(fit_swag),
     "svi_ensemble": _draws(fit_ensemble, member=fit_svi),
 }
-"""Every method by the name of its row."""
+"""Every method by the name of its row, but NUTS, whose cost on networks of this size is no matter of minutes."""
 
 OWN_NOISE = ("own_noise", "own_noise_ensemble")
 """Those whose network predicts its own noise: for real targets alone."""

@@ -23,7 +23,7 @@ def seeded(seed: int | None, device: torch.device | None = None) -> Iterator[Non
     accelerated = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if accelerated else []):
         if seed is not None:
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(int(seed))
             if device is not None and accelerated:
                 with torch.cuda.device(device):
                     torch.cuda.manual_seed(seed)

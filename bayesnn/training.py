@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -62,8 +63,8 @@ class Minibatches:
         check_count("batch_size", size)
         self.tensors = list(tensors)
         self.num_rows = len(tensors[0])
-        self.size = min(size, self.num_rows)
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.size = int(min(size, self.num_rows))
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
     @property
     def axis(self) -> int:
@@ -123,12 +124,12 @@ def optimise(
     References:
         Kingma and Ba (2015), Adam, arXiv:1412.6980; Loshchilov and Hutter (2017), SGDR, arXiv:1608.03983, equation 5.
     """
-    if not isinstance(num_epochs, int):
+    if not isinstance(num_epochs, Integral):
         raise TypeError(f"num_epochs must be a whole number; got {num_epochs!r}.")
     if num_epochs < 1:
         raise ValueError(f"num_epochs must be 1 or more; got {num_epochs}.")
-    if not (learning_rate > 0 and math.isfinite(learning_rate)):
-        raise ValueError(f"learning_rate must be positive; got {learning_rate}. Write learning_rate=0.01, say.")
+    if not (isinstance(learning_rate, Real) and learning_rate > 0 and math.isfinite(learning_rate)):
+        raise ValueError(f"learning_rate must be positive; got {learning_rate!r}. Write learning_rate=0.01, say.")
     leaves = list(parameters)
     optimiser = method(leaves, lr=learning_rate)
     num_steps, step = num_epochs * len(batches), 0

@@ -162,6 +162,16 @@ def test_bad_labels_get_one_clear_sentence(method, labels, words):
         method.fit(task.model(), task.data()[0], labels, progress=False, **method.options)
 
 
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_inputs_of_another_width_get_one_clear_sentence(method):
+    task = TASKS[3]
+    x, _ = task.data()
+    posterior = fitted(method, task)
+    for other in (x[:, :1], torch.cat([x, x], 1)):
+        with pytest.raises(ValueError, match=r"x must look like the training inputs, \(N, 3\); got"):
+            posterior(other)
+
+
 SETTINGS = [
     ({"device": "cuda:7"}, ValueError, "device must be one that is here"),
     ({"device": "gpu"}, ValueError, "device must be one that is here"),

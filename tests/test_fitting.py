@@ -1,9 +1,13 @@
 """What every fit begins with."""
 
+import warnings
+
+import numpy as np
 import pyro
 import pytest
 import torch
 
+from bayesnn import BayesianNeuralNetwork, fit_ensemble, fit_map, fit_svi, likelihoods, networks
 from bayesnn.fitting import epochs_for, isolated
 
 
@@ -24,3 +28,16 @@ def test_isolated_restores_the_random_state_and_pyros_settings():
 )
 def test_epochs(asked, num_data, batch_size, wanted):
     assert epochs_for(asked, 5000, num_data, batch_size) == wanted
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    x, y = torch.randn(20, 2), torch.randn(20)
+    model = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=3), likelihood=likelihoods.gaussian)
+    counts = {"num_epochs": np.int64(2), "seed": np.int64(3), "batch_size": np.int32(7)}
+    for fit in (fit_map, fit_ensemble, fit_svi):
+        plain = {name: int(value) for name, value in counts.items()}
+        with warnings.catch_warnings(action="ignore"):
+            found, wanted = (fit(model, x, y, progress=False, **given) for given in (counts, plain))
+        torch.testing.assert_close(found.weights, wanted.weights)
+    with pytest.raises(ValueError, match="learning_rate must be positive; got 'a'"):
+        fit_map(model, x, y, learning_rate="a", progress=False)

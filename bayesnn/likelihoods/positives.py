@@ -17,6 +17,7 @@ from bayesnn.likelihoods.likelihood import (
     SMALLEST_SCALE,
     Affine,
     Likelihood,
+    beta_weighted,
     check_above_zero,
     columns,
     multiple,
@@ -52,6 +53,10 @@ class LogNormal(Likelihood):
         log_y = y.double().log()
         normal = -0.5 * (2 * math.pi * math.e * log_y.var(0, correction=0)).log()
         return float((normal - log_y.mean(0)).sum())
+
+    def weighted_log_prob(self, members: Distribution, y: Tensor, beta: float, target: Affine) -> Tensor:
+        r"""Log-probability weighted by :math:`\sigma^{2\beta}`, see `beta_weighted`."""
+        return beta_weighted(members, y, beta, target)
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         mean, raw = outputs.chunk(2, dim=-1)

@@ -155,7 +155,7 @@ def fit_dropout(
 
     found_like = next(iter(found.values()))
     summary = {f"rate[{name}]": mask.rate for name, mask in masks.items()}
-    summary["log_joint_per_datum"] = -history.epochs[-1]["loss"] if history.epochs else float("nan")
+    summary["final_loss"] = history.epochs[-1]["loss"] if history.epochs else float("nan")
     method = "concrete_dropout" if concrete else "dropout"
     return WeightPosterior(model, draws(num_samples, seed), method, history, summary, draws)
 
@@ -192,8 +192,12 @@ def _log_prior(
     keep: Mapping[str, float | Tensor],
     at_zero: Mapping[str, Tensor],
 ) -> Tensor:
-    """Expected log-prior density: a masked weight is itself with the chance of being kept, and else 0."""
-    each = {name: p.log_prob(at[name]).sum() for name, p in (model.priors() | model.latents()).items()}
+    """Expected log-prior density: a draw's masked weight is scaled by 1 / keep with the chance keep, and else 0.
+
+    Under a normal prior its penalty is keep (w / keep)^2 = w^2 / keep, as in the code of concrete dropout's authors.
+    """
+    drawn = {name: at[name] / keep[name] if name in keep else at[name] for name in at}
+    each = {name: p.log_prob(drawn[name]).sum() for name, p in (model.priors() | model.latents()).items()}
     each |= {name: keep[name] * each[name] + (1 - keep[name]) * at_zero[name] for name in keep}
     return torch.stack(list(each.values())).sum()
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bayesnn.checks import check_count
 from bayesnn.fitting import check_seed, epochs_for, isolated, prepared
-from bayesnn.methods.map import STEPS, fit_map, last_log_joint
+from bayesnn.methods.map import STEPS, final_loss, fit_map
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.points import Objective, maximise_together, pays_together
 from bayesnn.posterior import WeightPosterior
@@ -72,7 +72,8 @@ def fit_ensemble(
         callback: Called after each epoch with its number and the mean of each term (over members trained together).
         beta: See `fit_map`.
         adversarial: Adversarial training, see `fit_map`; 0.01 in the paper, 0 for none.
-        member: What fits a member. With ``fit_svi`` the ensemble is a mixture of variational posteriors.
+        member: What fits a member. With ``fit_svi`` the ensemble is a mixture of variational posteriors. Its draws
+            must be weights of the whole network, so ``fit_last_layer`` and ``fit_laplace`` are none.
         starts: Weights by name, or networks, for each member to start from instead.
         vectorised: Whether plain networks are trained side by side; decided by their size if left out.
         **options: Handed on to ``member``.
@@ -106,6 +107,13 @@ def fit_ensemble(
     given |= {"progress": progress, "callback": callback}
     given |= {"learning_rate": learning_rate} if learning_rate is not None else {}
     if member is not fit_map:
+        unused = {"beta": beta != _DEFAULT_BETA, "adversarial": adversarial != 0, "vectorised": bool(vectorised)}
+        if any(unused.values()):
+            names = ", ".join(name for name, is_given in unused.items() if is_given)
+            raise TypeError(
+                f"{names} belong to plain networks, which fit_map trains; this ensemble's members are fitted by "
+                f"{getattr(member, '__name__', member)}. Leave them out."
+            )
         return _of_posteriors(member, members, x, y, num_samples, {**given, **options})
     if options or num_samples is not None:
         unknown = ", ".join([*options, *(["num_samples"] if num_samples is not None else [])])
@@ -113,28 +121,41 @@ def fit_ensemble(
             f"plain networks have no {unknown}; each is one draw. Write member=fit_svi for members with draws."
         )
     given |= {"beta": beta, "adversarial": adversarial}
-    if vectorised is None:
-        vectorised = num_members > 1 and pays_together(model.network)
-    if not vectorised:
+    together = num_members > 1 and pays_together(model.network) if vectorised is None else vectorised
+    if not together:
         return _of_posteriors(fit_map, members, x, y, None, given)
-    known, inputs, targets = prepared(model, x, y, device)
+    try:
+        return _together(members, model, x, y, given)
+    except RuntimeError:  # what torch cannot vectorise: attention, branches on values
+        if vectorised:
+            raise
+        return _of_posteriors(fit_map, members, x, y, None, given)
+
+
+def _together(
+    members: Sequence[BayesianNeuralNetwork], model: BayesianNeuralNetwork, x: Any, y: Any, given: Mapping[str, Any]
+) -> WeightPosterior:
+    """Plain networks trained side by side."""
+    seed, batch_size = given["seed"], given["batch_size"]
+    known, inputs, targets = prepared(model, x, y, given["device"])
     with isolated(seed, inputs.device):
         weights, history = maximise_together(
-            Objective(known, inputs, beta, adversarial),
+            Objective(known, inputs, given["beta"], given["adversarial"]),
             targets,
             [{name: value.to(inputs.device) for name, value in one.start().items()} for one in members],
-            seeds=[seed + number for number in range(num_members)],
-            num_epochs=epochs_for(num_epochs, STEPS, len(inputs), batch_size),
+            seeds=[seed + number for number in range(len(members))],
+            num_epochs=epochs_for(given["num_epochs"], STEPS, len(inputs), batch_size),
             batch_size=batch_size,
-            learning_rate=_DEFAULT_RATE if learning_rate is None else learning_rate,
-            progress=progress,
-            callback=callback,
+            learning_rate=given.get("learning_rate", _DEFAULT_RATE),
+            progress=given["progress"],
+            callback=given["callback"],
             label="ensemble",
         )
-    return WeightPosterior(known, weights, "ensemble", history, {"log_joint_per_datum": last_log_joint(history)})
+    return WeightPosterior(known, weights, "ensemble", history, {"final_loss": final_loss(history)})
 
 
 _DEFAULT_RATE: float = inspect.signature(fit_map).parameters["learning_rate"].default
+_DEFAULT_BETA: float = inspect.signature(fit_map).parameters["beta"].default
 
 
 def _members(
@@ -197,6 +218,11 @@ def _of_posteriors(
     for number, (one, share) in enumerate(zip(members, shares, strict=True)):
         own = {"num_samples": share} if share is not None else {}
         fits.append(fit(one, x, y, **{**options, **own, "seed": options["seed"] + number}))
+        if not isinstance(fits[-1].model, BayesianNeuralNetwork):
+            raise TypeError(
+                f"members must be draws of the whole network's weights, to be joined; those of {fits[-1].method} are "
+                "not. Write member=fit_svi, fit_dropout or fit_swag."
+            )
         if (last := fits[-1].history) is not None and last.interrupted:
             break
     histories = [one.history for one in fits if one.history is not None]

@@ -28,11 +28,14 @@ class Inputs(nn.Module):
         loc, scale = input_scaling(x.double()) if standardise else (x.new_zeros(()), x.new_ones(()))
         self.register_buffer("loc", loc.double())
         self.register_buffer("scale", scale.double())
+        self.shape = x.shape[1:]
         self.network = None if body is None else body.network.double().requires_grad_()
         self.layer = "" if body is None else body.layer
 
     def forward(self, x: Tensor) -> Tensor:
         """The features, in double precision."""
+        if x.shape[1:] != self.shape and (self.network is None or self.loc.ndim):
+            raise RuntimeError(f"the process was fitted to inputs (N, {', '.join(map(str, self.shape))})")
         standardised = (x.double() - self.loc) / self.scale
         if self.network is None:
             return standardised.flatten(1)

@@ -94,9 +94,9 @@ def fit_map(
             label="map",
         )
     weights = {name: value[None] for name, value in found.items()}
-    return WeightPosterior(model, weights, "map", history, {"log_joint_per_datum": last_log_joint(history)})
+    return WeightPosterior(model, weights, "map", history, {"final_loss": final_loss(history)})
 
 
-def last_log_joint(history: History) -> float:
-    """Log joint density per datum in the last epoch, at weights that were still moving."""
-    return -history.epochs[-1]["loss"] if history.epochs else float("nan")
+def final_loss(history: History) -> float:
+    """Mean loss per datum in the last epoch: what was minimised, with its weights and adversarial examples."""
+    return history.epochs[-1]["loss"] if history.epochs else float("nan")

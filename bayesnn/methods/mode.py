@@ -77,7 +77,7 @@ def mode_of(
     """
     known, inputs, targets = prepared(model, x, y, device)
     if start is None:
-        fitted = fit_map(model, inputs, targets, device=inputs.device, **options)
+        fitted = fit_map(model, inputs, targets, device=inputs.device, **{"beta": 0.0, **options})
         return Mode(known, _only_draw(fitted), inputs, targets, fitted.history)
     if isinstance(start, str) and start == "network":
         objective = Objective(known, inputs)

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from bayesnn.checks import check_count
 from bayesnn.fitting import epochs_for, isolated, prepared
-from bayesnn.methods.map import STEPS, last_log_joint
+from bayesnn.methods.map import STEPS, final_loss
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.points import Objective, maximise
 from bayesnn.posterior import WeightPosterior
 from bayesnn.training import Callback, History, Minibatches, optimise
 
 __all__ = ["fit_swag"]
+
+_FEWEST_BATCHES = 4
+"""Minibatches in a pass of the walk: its spread is the noise of their gradients, and all data at once have none."""
 
 _ROWS = 1000
 _POWER_STEPS = 20
@@ -62,7 +65,7 @@ def fit_swag(
         y: Targets ``(N,)`` or ``(N, D)``.
         num_samples: Draws S.
         num_epochs: Passes over the data before the walk; if left out, as many as make 2000 steps, 20 at least.
-        batch_size: Data in a minibatch.
+        batch_size: Data in a minibatch; during the walk a quarter of all data at most, whose noise makes its spread.
         learning_rate: Adam's step size at the start, before the walk.
         device: Where to fit; where the network is, if left out.
         seed: Seed of the fit and of its draws.
@@ -121,7 +124,7 @@ def fit_swag(
                 optimise(
                     lambda number, batch: objective.terms(free, *batch),
                     free.values(),
-                    Minibatches([inputs, targets], batch_size),
+                    Minibatches([inputs, targets], min(batch_size, math.ceil(len(inputs) / _FEWEST_BATCHES))),
                     num_epochs=num_snapshots,
                     learning_rate=size,
                     progress=progress,
@@ -138,7 +141,7 @@ def fit_swag(
     history = History(epochs_of_all, seconds, any(one.interrupted for one in histories))
     shapes = {name: value.shape for name, value in free.items()}
     draws = partial(_draws, objective, walk, shapes)
-    summary = {"step_size": size, "log_joint_per_datum": last_log_joint(first)}
+    summary = {"step_size": size, "final_loss": final_loss(first)}
     return WeightPosterior(model, draws(num_samples, seed), "swag", history, summary, draws)
 
 

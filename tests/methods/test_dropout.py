@@ -97,12 +97,41 @@ def test_masked_weights_are_penalised_by_their_chance_of_being_kept():
         return fitted.history["loss"][0] - fitted.history["misfit"][0]
 
     start = model(0.2, prior=priors.normal(0.01))
-    masked = sum(
-        float((start.priors()[name].log_prob(value) - start.priors()[name].log_prob(0 * value)).sum())
-        for name, value in start.start().items()
-        if "weight" in name
+
+    def expected(keep):
+        """Log-prior of the masked weights as drawn: w / keep with the chance keep, else 0."""
+        return sum(
+            float((keep * prior.log_prob(value / keep) + (1 - keep) * prior.log_prob(0 * value)).sum())
+            for (name, value), prior in zip(start.start().items(), start.priors().values(), strict=True)
+            if "weight" in name
+        )
+
+    assert loss(0.5) - loss(0.1) == pytest.approx((expected(0.9) - expected(0.5)) / len(x), rel=1e-6)
+
+
+def test_the_penalty_is_the_mean_over_draws_of_the_log_prior_of_their_weights():
+    """The draws of a fit, its weights times its masks: within 5 standard errors of the loss's own term."""
+    x, y = data(8)
+    prior = priors.normal(0.3)
+    posterior = fit_dropout(
+        model(prior=prior), x, y, num_epochs=1, learning_rate=1e-12, progress=False, rate=0.5, num_samples=4000
     )
-    assert loss(0.5) - loss(0.1) == pytest.approx(0.4 * masked / len(x), rel=1e-6)
+    drawn = posterior.weights
+    each = torch.stack(
+        [
+            posterior.model.priors()[f"{layer}.weight"]
+            .log_prob(drawn[f"{layer}.weight"] * drawn[f"{layer - 1}.mask"][:, None])
+            .sum((1, 2))
+            for layer in (1, 4)
+        ]
+    ).sum(0)
+    rest = sum(
+        float(p.log_prob(drawn[name][0]).sum())
+        for name, p in (posterior.model.priors() | posterior.model.latents()).items()
+        if name not in ("1.weight", "4.weight")
+    )
+    penalty = -(posterior.history["loss"][0] - posterior.history["misfit"][0]) * len(x) - rest
+    assert abs(float(each.mean()) - penalty) < 5 * float(each.std()) / len(each) ** 0.5
 
 
 def test_concrete_rates_move_and_are_told():

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from bayesnn import BayesianNeuralNetwork, fit_ensemble, fit_map, fit_svi, likelihoods, networks
+from bayesnn import (
+    BayesianNeuralNetwork,
+    fit_ensemble,
+    fit_laplace,
+    fit_last_layer,
+    fit_map,
+    fit_svi,
+    likelihoods,
+    networks,
+)
 from bayesnn.points import Objective
 from bayesnn.training import Minibatches
 
@@ -173,3 +182,40 @@ def test_indices_cannot_be_moved():
     own = BayesianNeuralNetwork(network, likelihood=likelihoods.heteroscedastic_gaussian)
     with pytest.raises(ValueError, match="adversarial training moves the inputs"):
         fit_ensemble(own, x, y, adversarial=0.01, progress=False)
+
+
+@pytest.mark.parametrize("member", [fit_last_layer, fit_laplace])
+def test_members_that_are_no_weights_of_the_whole_network_are_refused(member):
+    x, y = torch.randn(30, 2), torch.randn(30)
+    model = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=3), likelihood=likelihoods.gaussian)
+    with pytest.raises(TypeError, match=r"draws of the whole network's weights, to be joined; those of la.* are not"):
+        fit_ensemble(model, x, y, member=member, num_members=2, num_epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("setting", [{"beta": 1.0}, {"adversarial": 0.1}, {"vectorised": True}])
+def test_settings_of_plain_networks_are_refused_for_other_members(setting):
+    x, y = torch.randn(30, 2), torch.randn(30)
+    model = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=3), likelihood=likelihoods.gaussian)
+    with pytest.raises(TypeError, match=f"{next(iter(setting))} belong to plain networks.*fitted by fit_svi"):
+        fit_ensemble(model, x, y, member=fit_svi, num_epochs=1, progress=False, **setting)
+
+
+class Branching(torch.nn.Module):
+    """What torch cannot vectorise: a branch on values."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, x):
+        return self.layer(x) if x.abs().max() < 1e9 and self.layer(x).abs().max() < 1e9 else 0 * self.layer(x)
+
+
+def test_what_torch_cannot_vectorise_is_trained_in_turn():
+    x, y = torch.randn(30, 2), torch.randn(30)
+    model = BayesianNeuralNetwork(Branching(), likelihood=likelihoods.gaussian)
+    settings = {"num_members": 2, "num_epochs": 2, "progress": False}
+    found, wanted = (fit_ensemble(model, x, y, vectorised=v, **settings) for v in (None, False))
+    torch.testing.assert_close(found.weights, wanted.weights)
+    with pytest.raises(RuntimeError, match="vmap"):
+        fit_ensemble(model, x, y, vectorised=True, **settings)

@@ -90,3 +90,13 @@ def test_settings_out_of_range(options, words):
     x, y = data()
     with pytest.raises(ValueError, match=words):
         fit_swag(model(), x, y, progress=False, **options)
+
+
+def test_few_data_spread_as_well():
+    """All data in one minibatch would be a walk without noise, and its spread nothing."""
+    torch.manual_seed(0)
+    x = torch.randn(100, 2)
+    y = x.sum(1).sin() + 0.3 * torch.randn(100)
+    model = BayesianNeuralNetwork(networks.mlp(2, 1), likelihood=likelihoods.gaussian)
+    posterior = fit_swag(model, x, y, num_epochs=300, progress=False)
+    assert float(posterior(x).members.mean.std(0).mean()) > 0.01
