@@ -1,11 +1,11 @@
-"""Detection: does an uncertainty score tell two kinds of input apart?"""
+"""Detection: does an uncertainty score tell two kinds of input apart, and which predictions to keep?"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["aupr", "auroc", "aurocs", "fpr95", "roc_curve"]
+__all__ = ["aupr", "aurc", "auroc", "aurocs", "fpr95", "risk_coverage", "roc_curve"]
 
 
 def auroc(score: Tensor, positive: Tensor) -> Tensor:
@@ -99,6 +99,55 @@ def aupr(score: Tensor, positive: Tensor) -> Tensor:
     return (found.diff() / found[-1] * found[1:] / all_suspected[1:]).sum()
 
 
+def risk_coverage(score: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Mean loss of the predictions that are kept, when the most uncertain are left to someone else.
+
+    A point for each different score :math:`t`: :math:`\frac1N \sum_n [s_n \le t]` and
+    :math:`\sum_n \ell_n [s_n \le t] / \sum_n [s_n \le t]`. Tied inputs are kept together, so that their order does not
+    matter.
+
+    Args:
+        score: Uncertainty ``(N,)``.
+        loss: What each prediction costs ``(N,)``: whether it is wrong, its squared error, or any other loss.
+
+    Returns:
+        Coverage, the share that is kept, rising to 1; and risk, the mean loss of it, in units of the loss; a value each
+        for every different score.
+
+    References:
+        Geifman and El-Yaniv (2017), Selective Classification for Deep Neural Networks, arXiv:1705.08500.
+
+    Example:
+        >>> coverage, risk = risk_coverage(torch.tensor([0.1, 0.3, 0.3, 0.9]), torch.tensor([0, 0, 1, 1]))
+        >>> coverage, risk
+        (tensor([0.2500, 0.7500, 1.0000], dtype=torch.float64), tensor([0.0000, 0.3333, 0.5000], dtype=torch.float64))
+    """
+    kept, risk = _kept(score, loss)
+    return kept / len(score), risk
+
+
+def aurc(score: Tensor, loss: Tensor) -> Tensor:
+    r"""Area under the risk-coverage curve, in units of the loss: smaller is better.
+
+    .. math:: \frac1N \sum_n \text{risk}(s_n)
+
+    where :math:`\text{risk}(s_n)` is the mean loss of the inputs that are no more uncertain than input :math:`n`, the
+    tied ones included. Of a score that knows nothing it is about the mean loss.
+
+    Args:
+        score: Uncertainty ``(N,)``.
+        loss: What each prediction costs ``(N,)``.
+
+    Returns:
+        A scalar; NaN where there are no inputs.
+
+    References:
+        Geifman et al. (2019), Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers, arXiv:1805.08206.
+    """
+    kept, risk = _kept(score, loss)
+    return (kept.diff(prepend=kept.new_zeros(1)) * risk).sum() / len(score)
+
+
 def _by_threshold(score: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Numbers of negatives, positives and inputs at or above each different score, the highest first; 0 in front."""
     values, group = (-score.detach()).unique(return_inverse=True)
@@ -106,3 +155,12 @@ def _by_threshold(score: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tens
     counts.index_put_((positive.long(), group + 1), torch.ones_like(group, dtype=torch.float64), accumulate=True)
     suspected, found = counts.cumsum(1)
     return suspected, found, suspected + found
+
+
+def _kept(score: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+    """Number of inputs at or below each different score, the lowest first, and their mean loss."""
+    values, group = score.detach().unique(return_inverse=True)
+    loss = loss.detach().double()
+    kept, lost = (loss.new_zeros(len(values)).index_add(0, group, part) for part in (torch.ones_like(loss), loss))
+    kept = kept.cumsum(0)
+    return kept, lost.cumsum(0) / kept

@@ -27,3 +27,15 @@ def test_each_function_has_its_own_edges():
     edges = torch.tensor([[0.0, 1.0, 2.0], [1.0, 3.0, 2.0]]).double()
     found = integrate(lambda at, number: at.exp(), edges)
     torch.testing.assert_close(found, edges[1].exp() - edges[0].exp(), rtol=1e-9, atol=1e-12)
+
+
+def test_a_wide_and_empty_tail_excuses_nothing():
+    """Wider than the rest ten thousand million times: its values at the ends of intervals seem to be most of all."""
+    edges = torch.tensor([[0.0], [5.0], [1e10]]).double()
+    found = integrate(lambda at, number: 1 / (1 + at) ** 2, edges)
+    assert found.item() == pytest.approx(1 - 1 / (1 + 1e10), rel=1e-6)
+
+
+def test_a_polynomial_of_degree_eleven_is_exact():
+    edges = torch.tensor([[-1.0], [2.0]]).double()
+    assert integrate(lambda at, number: at**11, edges, math.inf).item() == pytest.approx((2**12 - 1) / 12, rel=1e-13)

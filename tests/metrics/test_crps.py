@@ -7,9 +7,21 @@ import pytest
 import scipy.integrate
 import scipy.stats
 import torch
-from torch.distributions import Categorical, Gamma, Independent, Laplace, Normal, Poisson, StudentT
+from torch.distributions import (
+    Categorical,
+    Gamma,
+    Independent,
+    Laplace,
+    LogNormal,
+    NegativeBinomial,
+    Normal,
+    Poisson,
+    StudentT,
+    Uniform,
+    VonMises,
+)
 
-from bayesnn.metrics.crps import crps
+from bayesnn.metrics.crps import _of_normals, _of_reals, crps
 from bayesnn.predictive import Predictive
 
 S, N = 4, 5
@@ -91,3 +103,83 @@ def test_pieces_give_what_the_whole_gives(monkeypatch):
 def test_classes_have_none():
     with pytest.raises(NotImplementedError, match=r"the CRPS is a score of numbers.*Write brier"):
         crps(Predictive(Categorical(torch.ones(2, 3, 4))), torch.zeros(3))
+
+
+def test_single_precision_costs_nothing_far_from_zero():
+    """Differences of large means: the same numbers in single and in double precision."""
+    loc, scale = (4000 + LOC).float(), (0.01 * SCALE).float()
+    y = (4000 + Y).float()
+    found = crps(Predictive(Normal(loc, scale)), y).item()
+    assert found == pytest.approx(crps(Predictive(Normal(loc.double(), scale.double())), y.double()).item(), rel=1e-12)
+
+
+def test_the_closed_form_is_what_the_quadrature_finds():
+    exact, found = _of_normals(Normal(LOC, SCALE), Y), _of_reals(Normal(LOC, SCALE), Y)
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=0)
+
+
+def test_many_narrow_members_far_apart_are_seen_each():
+    """A staircase, by the closed form of normals and of uniforms (a mixture of absolute differences)."""
+    generator = torch.Generator().manual_seed(0)
+    loc = 10 * torch.randn(30, 50, dtype=torch.float64, generator=generator)
+    scale = 0.02 * torch.rand(30, 50, dtype=torch.float64, generator=generator) + 0.01
+    y = loc[0] + 0.5
+    exact, found = _of_normals(Normal(loc, scale), y), _of_reals(Normal(loc, scale), y)
+    torch.testing.assert_close(found, exact, rtol=1e-4, atol=0)
+    assert found.mean().item() == pytest.approx(exact.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.5, 4.0])
+def test_one_log_normal_has_the_form_of_baran_and_lerch(scale):
+    """Baran and Lerch (2015), doi:10.1002/qj.2521: tails so wide that a first look at them misleads."""
+    norm, loc, y = scipy.stats.norm, LOC[:1].numpy(), Y.exp().numpy()
+    z = (np.log(y) - loc) / scale
+    inner = norm.cdf(z - scale) + norm.cdf(scale / math.sqrt(2)) - 1
+    wanted = (y * (2 * norm.cdf(z) - 1) - 2 * np.exp(loc + scale**2 / 2) * inner).mean()
+    assert crps(Predictive(LogNormal(LOC[:1], scale)), Y.exp()).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_tails_without_a_mean_are_followed():
+    """One Cauchy: by scipy, out to where its tail is worth 1e-10."""
+    theirs = scipy.stats.cauchy()
+    left, right = (
+        scipy.integrate.quad(lambda u, f=f: f(math.sinh(u)) ** 2 * math.cosh(u), 0, 25, limit=300)[0]
+        for f in (lambda z: theirs.cdf(2 - z), lambda z: theirs.sf(2 + z))
+    )
+    found = crps(Predictive(StudentT(1.0, torch.zeros(1, 1).double(), 1.0)), torch.tensor([2.0]))
+    assert found.item() == pytest.approx(left + right, rel=1e-5)
+
+
+def test_a_uniform_has_the_form_of_the_standard_one():
+    """The square of the distance from either end, between them, over 3: an integral by hand."""
+    y = torch.tensor([-1.0, 0.0, 0.25, 1.0, 1.5]).double()
+    inside = y.clamp(0, 1)
+    wanted = (inside**3 + (1 - inside) ** 3) / 3 + (y - inside).abs()
+    members = Uniform(torch.zeros(1, 5).double(), torch.ones(1, 5).double())
+    assert crps(Predictive(members), y).item() == pytest.approx(wanted.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_counts_that_spread_wide_are_summed(dtype):
+    rate, size = 50 + 20 * random(3).abs(), 0.5 + random(4).abs()
+    y = torch.tensor([0.0, 10.0, 400.0, 90.0, 3000.0])
+    theirs = scipy.stats.nbinom(size.numpy()[:, None], (size / (size + rate)).numpy()[:, None])
+    counts = np.arange(20_000)[:, None]
+    wanted = ((theirs.cdf(counts).mean(0) - (counts >= y.numpy())) ** 2).sum(0).mean()
+    members = NegativeBinomial(size.to(dtype), logits=(rate / size).log().to(dtype))
+    assert crps(Predictive(members), y).item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_column_of_targets_is_taken():
+    predictive = Predictive(Normal(LOC, SCALE))
+    assert crps(predictive, Y[:, None]) == crps(predictive, Y)
+
+
+def test_counts_must_be_whole():
+    with pytest.raises(ValueError, match="counts must be whole numbers"):
+        crps(Predictive(Poisson(SCALE)), Y.abs())
+
+
+def test_members_must_tell_their_distribution_function():
+    with pytest.raises(NotImplementedError, match=r"the CRPS needs members.*VonMises does not. Write nll"):
+        crps(Predictive(VonMises(LOC, SCALE)), Y)

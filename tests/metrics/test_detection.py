@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from bayesnn.metrics.detection import aupr, auroc, aurocs, fpr95, roc_curve
+from bayesnn.metrics.detection import aupr, aurc, auroc, aurocs, fpr95, risk_coverage, roc_curve
 
 
 def scores_and_kinds(seed, num_values):
@@ -87,3 +87,44 @@ def test_ninety_five_percent_of_twenty_are_nineteen():
 @pytest.mark.parametrize("figure", [aupr, fpr95])
 def test_one_kind_alone_has_no_figure(figure, kind):
     assert np.isnan(figure(torch.arange(3.0), torch.full((3,), kind)).item())
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10**6), num_values=st.sampled_from([1, 3, 10**6]), squared=st.booleans())
+def test_risk_and_coverage_are_those_of_inputs_counted_threshold_by_threshold(seed, num_values, squared):
+    score, wrong = scores_and_kinds(seed, num_values)
+    loss = torch.randn(40, generator=torch.Generator().manual_seed(seed)).square() if squared else wrong
+    s, cost = score.numpy(), loss.double().numpy()
+    coverage, risk = risk_coverage(score, loss)
+    np.testing.assert_allclose(coverage, [np.mean(s <= t) for t in np.unique(s)], rtol=1e-12)
+    np.testing.assert_allclose(risk, [cost[s <= t].mean() for t in np.unique(s)], rtol=1e-12)
+    assert aurc(score, loss).item() == pytest.approx(np.mean([cost[s <= t].mean() for t in s]), rel=1e-12)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(seed))
+    assert aurc(score[order], loss[order]).item() == pytest.approx(aurc(score, loss).item(), rel=1e-12)
+
+
+def test_risk_of_zero_and_one_is_the_precision_of_sklearn():
+    # Precision among the inputs that a threshold takes, the surest first, is one less their risk.
+    score, wrong = scores_and_kinds(0, 10**6)
+    precision, _, _ = metrics.precision_recall_curve(~wrong, -score)
+    _, risk = risk_coverage(score, wrong)
+    np.testing.assert_allclose(1 - risk.flip(0), precision[:-1], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("score", "loss", "expected"),
+    [
+        ([0.1, 0.2, 0.3, 0.4], [0, 0, 0, 1], 1 / 16),
+        ([0.4, 0.3, 0.2, 0.1], [0, 0, 0, 1], (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4),
+        ([0.5, 0.5, 0.5, 0.5], [0, 4, 0, 0], 1.0),
+    ],
+    ids=["the mistake last", "the mistake first", "a score that knows nothing"],
+)
+def test_risk_worked_out_by_hand(score, loss, expected):
+    found = aurc(torch.tensor(score, requires_grad=True), torch.tensor(loss))
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+    assert found.dtype == torch.float64
+
+
+def test_no_inputs_have_no_risk():
+    assert aurc(torch.zeros(0), torch.zeros(0)).isnan()
