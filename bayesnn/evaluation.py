@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from bayesnn.metrics.calibration import coverage, ece
+from torch import Tensor
+
+from bayesnn.metrics.calibration import calibration_error, coverage, ece, sharpness
+from bayesnn.metrics.crps import crps
 from bayesnn.metrics.scoring import accuracy, brier, nll, rmse
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.tasks import misclassification, out_of_distribution, truth
+from bayesnn.uncertainty import scores
 
 __all__ = ["evaluate", "figures"]
 
@@ -20,9 +25,10 @@ def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
         y: Their true targets ``(N,)`` or ``(N, D)``, in raw units.
 
     Returns:
-        For classes ``nll`` (nats), ``accuracy``, ``brier`` and ``ece``; for real targets ``nll`` (nats, a density in
-        the units of ``y``), ``rmse`` (units of ``y``) and ``coverage_90``, the fraction within the central 90 %
-        interval.
+        For classes ``nll`` (nats), ``accuracy``, ``brier`` and ``ece``. For real targets and counts ``nll`` (nats, a
+        density in the units of ``y``), ``rmse`` and ``crps`` (units of ``y``), ``coverage_90``, the fraction within
+        the central 90 % interval, ``sharpness_90``, the interval's mean width (units of ``y``), and
+        ``calibration_error``, how far the frequencies of all quantiles are from their levels.
 
     Raises:
         ValueError: If ``y`` does not have one target for each input.
@@ -35,10 +41,18 @@ def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
     """
     expect_predictive(predictive)
     target = truth(predictive, y)
+    found: dict[str, Callable[[Predictive, Tensor], Tensor]]
     if predictive.has_enumerate_support:
         found = {"nll": nll, "accuracy": accuracy, "brier": brier, "ece": ece}
     else:
-        found = {"nll": nll, "rmse": rmse, "coverage_90": coverage}
+        found = {
+            "nll": nll,
+            "rmse": rmse,
+            "crps": crps,
+            "coverage_90": coverage,
+            "sharpness_90": lambda predictive, y: sharpness(predictive),
+            "calibration_error": calibration_error,
+        }
     return {name: float(score(predictive, target)) for name, score in found.items()}
 
 
@@ -49,5 +63,5 @@ def figures(inside: Predictive, y: Any, outside: Predictive | None = None) -> di
         row["misclassification_auroc"] = misclassification(inside, y, num_bootstrap=0).auroc["max_probability"]
     if outside is not None:
         found = out_of_distribution(inside, outside, num_bootstrap=0)
-        row |= {f"ood_auroc_{name}": area for name, area in found.auroc.items()}
+        row |= {f"ood_auroc_{name}": found.auroc[name] for name in scores(outside)}
     return row

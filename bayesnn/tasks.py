@@ -16,7 +16,7 @@ from bayesnn.data import as_targets
 from bayesnn.metrics.detection import aupr, auroc, aurocs, fpr95
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.tables import html_table, text_table
-from bayesnn.uncertainty import scores
+from bayesnn.uncertainty import all_scores
 
 __all__ = ["Detection", "detection", "misclassification", "mistakes", "out_of_distribution", "resampled", "truth"]
 
@@ -126,7 +126,7 @@ def misclassification(
     """
     expect_predictive(predictive)
     name = "misclassification" if predictive.has_enumerate_support else f"the largest {100 * largest:g} % of errors"
-    return detection(name, scores(predictive), mistakes(predictive, y, largest), num_bootstrap)
+    return detection(name, all_scores(predictive), mistakes(predictive, y, largest), num_bootstrap)
 
 
 def mistakes(predictive: Predictive, y: Any, largest: float = 0.1) -> Tensor:
@@ -161,7 +161,7 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
     expect_predictive(outside)
     if _kind(inside) != _kind(outside):
         raise ValueError(f"inside and outside must be of one posterior; got {inside!r} and {outside!r}.")
-    here, there = scores(inside), scores(outside)
+    here, there = all_scores(inside), all_scores(outside)
     joined = {name: torch.cat([here[name], there[name].to(here[name])]) for name in here}
     is_outside = torch.arange(len(inside) + len(outside)) >= len(inside)
     return detection("out-of-distribution", joined, is_outside, num_bootstrap)

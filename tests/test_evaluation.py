@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.integrate
+import scipy.optimize
 import scipy.special
 import scipy.stats
 from made_up import CLASSES, LABELS, LOC, LOGITS, REALS, SCALE, TARGETS, C, N, S, class_scores
@@ -41,14 +43,34 @@ def test_real_scores_are_those_of_scipy_and_sklearn():
     y = TARGETS.numpy()
     log_density = scipy.special.logsumexp(scipy.stats.norm.logpdf(y, LOC, SCALE), axis=0) - math.log(S)
     below = scipy.stats.norm.cdf(y, LOC, SCALE).mean(0)
+    low, high = ([quantile(n, level) for n in range(N)] for level in (0.05, 0.95))
+    levels = np.arange(1, 100) / 100
+    seen = (below[:, None] <= levels).mean(0)
     assert evaluate(REALS, TARGETS) == pytest.approx(
         {
             "nll": -log_density.mean(),
             "rmse": metrics.root_mean_squared_error(y, LOC.mean(0)),
+            "crps": np.mean([integrated_crps(n, float(y[n])) for n in range(N)]),
             "coverage_90": ((below >= 0.05) & (below <= 0.95)).mean(),
+            "sharpness_90": np.mean(np.subtract(high, low)),
+            "calibration_error": np.sqrt(((seen - levels) ** 2).mean()),
         },
-        rel=1e-9,
+        rel=1e-6,
     )
+
+
+def member_mean(z, n):
+    return scipy.stats.norm.cdf(z, LOC[:, n], SCALE[:, n]).mean()
+
+
+def quantile(n, level):
+    return scipy.optimize.brentq(lambda z: member_mean(z, n) - level, -100, 200, xtol=1e-13)
+
+
+def integrated_crps(n, y):
+    below = scipy.integrate.quad(lambda z: member_mean(z, n) ** 2, -50, y, epsabs=1e-9, limit=200)[0]
+    above = scipy.integrate.quad(lambda z: (1 - member_mean(z, n)) ** 2, y, 150, epsabs=1e-9, limit=200)
+    return below + above[0]
 
 
 @pytest.mark.parametrize("form", [lambda y: y.numpy(), pd.Series, lambda y: y.tolist(), lambda y: y[:, None]])

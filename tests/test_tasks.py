@@ -27,12 +27,14 @@ from torch.distributions import Bernoulli, Independent, Normal
 
 from bayesnn.predictive import Predictive
 from bayesnn.tasks import Detection, detection, misclassification, mistakes, out_of_distribution, resampled
+from bayesnn.uncertainty import all_scores
 
 
 def test_mistakes_are_detected_as_sklearn_says():
     probs, scores = class_scores(LOGITS)
     wrong = probs.argmax(1) != LABELS.numpy()
     found = misclassification(CLASSES, LABELS)
+    scores = {**{name: score.numpy() for name, score in all_scores(CLASSES).items()}, **scores}
     assert found.auroc == pytest.approx({name: metrics.roc_auc_score(wrong, s) for name, s in scores.items()})
     assert (found.num_positive, found.num_negative) == (wrong.sum(), N - wrong.sum())
 
@@ -47,7 +49,9 @@ def test_one_wrong_label_of_several_makes_a_mistake():
 
 def test_strangers_are_detected_as_sklearn_says():
     found = out_of_distribution(CLASSES, ELSEWHERE)
-    assert found.auroc == pytest.approx(areas(class_scores(LOGITS)[1], class_scores(OTHER_LOGITS)[1]))
+    expected = areas(class_scores(LOGITS)[1], class_scores(OTHER_LOGITS)[1])
+    assert {name: found.auroc[name] for name in expected} == pytest.approx(expected)
+    assert found.auroc.keys() == all_scores(CLASSES).keys()
     assert (found.num_positive, found.num_negative) == (len(ELSEWHERE), N)
     wider = WIDER.members
     reals = out_of_distribution(REALS, WIDER).auroc
@@ -55,7 +59,7 @@ def test_strangers_are_detected_as_sklearn_says():
 
 
 def test_the_same_inputs_are_told_apart_by_chance_and_swapping_mirrors():
-    assert out_of_distribution(CLASSES, CLASSES).auroc == pytest.approx(dict.fromkeys(class_scores(LOGITS)[1], 0.5))
+    assert out_of_distribution(CLASSES, CLASSES).auroc == pytest.approx(dict.fromkeys(all_scores(CLASSES), 0.5))
     here, there = out_of_distribution(CLASSES, ELSEWHERE).auroc, out_of_distribution(ELSEWHERE, CLASSES).auroc
     assert here == pytest.approx({name: 1 - area for name, area in there.items()})
 

@@ -11,6 +11,7 @@ import torch
 from pyro.distributions import Normal
 from pyro.infer import ELBO
 from torch import Tensor
+from torch.nn.modules.conv import _ConvNd
 
 from bayesnn.axes import principal_axes
 from bayesnn.checks import check_count
@@ -22,29 +23,13 @@ from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
 from bayesnn.pyro_model import PyroModel
 from bayesnn.reparameterisation import local_sites
-from bayesnn.training import Callback, History, Minibatches, optimise
+from bayesnn.settled import WINDOW_STARTS, final_figures, rise, warn_of_a_bad_fit
+from bayesnn.training import Callback, Minibatches, optimise
 
 __all__ = ["fit_svi"]
 
 _STEPS = 5000
-_FINAL_DRAWS = (4, 32)
-"""The fewest and the most draws that estimate the ELBO of the finished fit."""
-
-_FINAL_ROWS = 200_000
-"""Rows, over all those draws, that are enough: many data need few draws, each an average over all of them."""
-
-_ROWS_AT_ONCE = 4096
-
-_COLLAPSED = 1.0
-"""A posterior within this many nats of its prior, over all sites, has learnt nothing."""
-
-_WINDOW_STARTS = 0.6
-_STILL_RISING = 0.2
-"""Nats per datum by which the ELBO may rise from the seventh to the ninth tenth of the epochs in a fit that is done.
-
-The last tenth says little: there the step size is nearly nothing, and every fit looks done. Good fits of default length
-rise by 0.02 to 0.15 there, as the falling step size lets the noise out of them."""
-
+_STEP_SIZE, _WITH_CONVOLUTIONS = 0.03, 0.01
 Start = Literal["network", "map"] | Mapping[str, Tensor]
 
 
@@ -56,7 +41,7 @@ def fit_svi(
     num_samples: int = 100,
     num_epochs: int | None = None,
     batch_size: int | None = None,
-    learning_rate: float = 0.03,
+    learning_rate: float | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -87,7 +72,8 @@ def fit_svi(
         num_samples: Draws S of the posterior.
         num_epochs: Passes over the data; if left out, as many as make 5000 steps, 20 at least.
         batch_size: Data in a minibatch: 128, and all of them for a Pyro model of your own, if left out.
-        learning_rate: Adam's step size at the start.
+        learning_rate: Adam's step size at the start; if left out 0.03, and 0.01 of a network with convolutions, each of
+            whose weights moves the outputs of many places at once.
         device: Where to fit; where the network is, if left out.
         seed: Seed of the fit and of its draws.
         progress: Whether to show a progress bar.
@@ -172,14 +158,14 @@ def fit_svi(
             [leaf for module in (fitted, *known.trainable()) for leaf in module.parameters() if leaf.requires_grad],
             Minibatches([inputs, targets], batch_size),
             num_epochs=epochs,
-            learning_rate=learning_rate,
+            learning_rate=_step_size(model) if learning_rate is None else learning_rate,
             progress=progress,
             callback=callback,
             label="svi",
         )
-        summary = _final_figures(known, fitted, inputs, targets) if elbo is None else {}
-    if summary and warmup <= _WINDOW_STARTS:
-        summary["elbo_rise"] = _rise(history)
+        summary = final_figures(known, fitted, inputs, targets) if elbo is None else {}
+    if summary and warmup <= WINDOW_STARTS:
+        summary["elbo_rise"] = rise(history)
     if temperature != 1:
         summary["temperature"] = temperature
     reached = len(history.epochs) / (warmup * epochs) if warmup and elbo is None else 1.0
@@ -190,7 +176,7 @@ def fit_svi(
             "Bayesian posterior yet, its uncertainty is too small.",
             stacklevel=2,
         )
-    _warn_of_a_bad_fit(history, summary, len(inputs), known.constant_log_likelihood(targets), warmup)
+    warn_of_a_bad_fit(history, summary, len(inputs), known.constant_log_likelihood(targets), warmup)
     if isinstance(fitted, AutoNormal) and elbo is None:
         known = known.with_fitted_priors({n: (m.detach(), s.detach()) for n, (m, s) in fitted.real_moments().items()})
 
@@ -211,6 +197,12 @@ def _check_settings(num_samples: int, warmup: float, num_particles: int, tempera
         raise ValueError(f"temperature must be positive; got {temperature}. The Bayesian posterior has temperature 1.")
     if isinstance(start, str) and start not in ("network", "map"):
         raise ValueError(f'start must be "network", "map" or values by site name; got {start!r}.')
+
+
+def _step_size(model: BayesianNeuralNetwork | Callable) -> float:
+    """Adam's step size at the start, as docs/variational-fit.md found it."""
+    layers = model.network.modules() if isinstance(model, BayesianNeuralNetwork) else ()
+    return _WITH_CONVOLUTIONS if any(isinstance(layer, _ConvNd) for layer in layers) else _STEP_SIZE
 
 
 def _map_start(
@@ -235,60 +227,3 @@ def _per_datum_sites(
     values = {name: site.sample() for name, site in guide.sites().items()}
     found = local_sites(model.run, values, *few)
     return [name for name in found if name in guide.real_moments()]
-
-
-@torch.no_grad()
-def _final_figures(model: BayesianNeuralNetwork | PyroModel, guide: Callable, x: Tensor, y: Tensor) -> dict[str, float]:
-    """ELBO and divergence per datum of the finished fit, at temperature 1 and with shared noise."""
-    objective, fits, divergences = MeanFieldELBO(), [], []
-    fewest, most = _FINAL_DRAWS
-    num_draws = max(fewest, min(most, _FINAL_ROWS // len(x)))
-    for _ in range(num_draws):
-        for part in zip(x.split(_ROWS_AT_ONCE), y.split(_ROWS_AT_ONCE), strict=True):
-            fit, divergence = objective.terms(model, guide, *part)
-            rows = len(part[0])
-            fits.append(float(fit) * model.likelihood_factor(rows) * rows / len(x))
-            divergences.append(float(divergence) * rows / len(x))
-    per_datum = 1 / (num_draws * len(x))
-    return {"elbo_per_datum": (sum(fits) - sum(divergences)) * per_datum, "kl_per_datum": sum(divergences) * per_datum}
-
-
-def _warn_of_a_bad_fit(
-    history: History, summary: Mapping[str, float], num_data: int, constant: float, warmup: float
-) -> None:
-    if history.interrupted:
-        return
-    advice = f'raise num_epochs or warmup (now {warmup:g}), write start="map", or use a smaller network'
-    if "kl_per_datum" not in summary:
-        return
-    if summary["kl_per_datum"] * num_data < _COLLAPSED:
-        warnings.warn(
-            "the posterior has collapsed to the prior: it is within 1 nat of it, and predictions ignore the inputs. "
-            f"Either x says nothing about y, or the fit failed: {advice}.",
-            stacklevel=3,
-        )
-    elif summary["elbo_per_datum"] < constant < math.inf:
-        warnings.warn(
-            f"the ELBO, {summary['elbo_per_datum']:.3g} nats per datum, is below {constant:.3g}, what the best "
-            "prediction that ignores the inputs reaches, as when a posterior collapses to its prior. Either x says "
-            f"little about y for the size of the network, or the fit failed: {advice}.",
-            stacklevel=3,
-        )
-    rise = summary.get("elbo_rise", 0.0)
-    if rise > _STILL_RISING and "temperature" not in summary:
-        warnings.warn(
-            f"the ELBO was still rising, by {rise:.2g} nats per datum from 65 % to 85 % of the "
-            f"{len(history.epochs)} epochs: raise num_epochs.",
-            stacklevel=3,
-        )
-
-
-def _rise(history: History) -> float:
-    """Rise of the ELBO per datum from the seventh to the ninth tenth of the epochs, less two standard errors."""
-    tenth = len(history.epochs) // 10
-    if tenth < 2 or "kl" not in history.epochs[0]:
-        return 0.0
-    elbo = -torch.tensor(history["misfit"]) - torch.tensor(history["kl"])
-    before, after = elbo[-4 * tenth : -3 * tenth], elbo[-2 * tenth : -tenth]
-    noise = ((before.var() + after.var()) / tenth).sqrt()
-    return float(after.mean() - before.mean() - 2 * noise)

@@ -323,7 +323,7 @@ def level_model(x, y=None):
 
 def test_the_elbo_of_a_pyro_model_stays_below_the_evidence_in_parts(monkeypatch):
     """The final figures are summed over parts of the data; the plate must not be scaled twice, nor not at all."""
-    import bayesnn.methods.svi as module
+    import bayesnn.settled as module
 
     monkeypatch.setattr(module, "_ROWS_AT_ONCE", 64)
     x, y = torch.zeros(500, 1), 0.7 + torch.randn(500)
@@ -392,3 +392,17 @@ def test_no_accelerator_is_seeded(monkeypatch):
 def test_a_network_that_was_not_wrapped_is_told():
     with pytest.raises(TypeError, match=r"called as model\(x, y=None\).*Wrap it"):
         fit_svi(networks.mlp(1, 1), *small_data(), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("network", "usual"),
+    [(networks.mlp((8, 8), 2, hidden=3), 0.03), (networks.conv_net((8, 8), 2, channels=(2,)), 0.01)],
+)
+def test_the_usual_step_size_depends_on_convolutions(network, usual):
+    x, y = torch.randn(32, 8, 8), torch.arange(32) % 2
+    model = BayesianNeuralNetwork(network, likelihood=likelihoods.categorical)
+    fits = [
+        fit_svi(model, x, y, num_epochs=2, warmup=0.0, progress=False, learning_rate=rate)
+        for rate in (None, usual, 2 * usual)
+    ]
+    assert fits[0].history["loss"] == fits[1].history["loss"] != fits[2].history["loss"]
