@@ -4,6 +4,7 @@ from bayesnn import datasets, likelihoods, networks, priors
 from bayesnn.comparison import compare
 from bayesnn.conformal import conformal_intervals, conformal_sets
 from bayesnn.evaluation import evaluate
+from bayesnn.kinds import unknown_from_ambiguous
 from bayesnn.methods.dropout import fit_dropout
 from bayesnn.methods.ensemble import fit_ensemble
 from bayesnn.methods.gp import fit_gp
@@ -49,5 +50,6 @@ __all__ = [
     "out_of_distribution",
     "priors",
     "temperature_scaled",
+    "unknown_from_ambiguous",
 ]
 __version__ = "0.1.0.dev0"

@@ -48,6 +48,7 @@ class Run:
         posteriors: The first seed's fits by method.
         inside: Their predictions for the test inputs.
         outside: Their predictions for the inputs from another world, if there are any.
+        ambiguous: Their predictions for the inputs that are two things at once, if there are any.
         interrupted: Whether it was stopped by hand; then it holds the fits that were finished.
     """
 
@@ -57,6 +58,7 @@ class Run:
     posteriors: dict[str, WeightPosterior]
     inside: dict[str, Predictive]
     outside: dict[str, Predictive]
+    ambiguous: dict[str, Predictive]
     interrupted: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -68,7 +70,9 @@ class Run:
             "seeds": list(self.settings.seeds),
             "settings": {**settings, **asdict(self.settings.network), "prior": f"fan_in_normal({PRIOR_SCALE:g})"},
             "sizes": {
-                part: len(x) for part in ("x_train", "x_test", "x_ood") if (x := getattr(self.split, part)) is not None
+                part: len(x)
+                for part in ("x_train", "x_test", "x_ood", "x_ambiguous")
+                if (x := getattr(self.split, part)) is not None
             },
             "versions": {"bayesnn": version("pyro-bayesnn"), "torch": torch.__version__},
             "interrupted": self.interrupted,
@@ -94,15 +98,15 @@ def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], obje
     first_seed, *others = settings.seeds
     first_split = load(seed=first_seed, **options(settings))
     rows_by_cell: dict[tuple[str, int], dict[str, float]] = {}
-    first: dict[str, tuple[WeightPosterior, Predictive, Predictive | None]] = {}
+    first: dict[str, tuple[WeightPosterior, list[Predictive | None]]] = {}
     later: dict[tuple[str, int], Future] = {}
     interrupted = False
 
     def fit_here(name: str, seed: int, split: Split) -> None:
         tell(f"{name}, seed {seed} ({settings.seeds.index(seed) + 1} of {len(settings.seeds)})")
-        fitted, inside, outside, row = _fit(name, split, settings, seed, progress)
+        fitted, predictions, row = _fit(name, split, settings, seed, progress)
         rows_by_cell[name, seed] = row
-        first.setdefault(name, (fitted, inside, outside))
+        first.setdefault(name, (fitted, predictions))
 
     try:
         with workers(min(settings.jobs - 1, len(names) * len(others))) as pool:
@@ -130,16 +134,18 @@ def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], obje
             rows_by_cell[cell] = future.result()
     found = {name: [rows_by_cell[name, s] for s in settings.seeds if (name, s) in rows_by_cell] for name in names}
     rows = [{"method": name, **_spread(by_seed)} for name, by_seed in found.items() if by_seed]
-    posteriors = {name: triple[0] for name, triple in first.items()}
-    insides = {name: triple[1] for name, triple in first.items()}
-    outsides = {name: triple[2] for name, triple in first.items() if triple[2] is not None}
-    return Run(settings, rows, first_split, posteriors, insides, outsides, interrupted)
+    posteriors = {name: fitted for name, (fitted, _) in first.items()}
+    inside, outside, ambiguous = (
+        {name: seen for name, (_, predictions) in first.items() if (seen := predictions[world]) is not None}
+        for world in range(3)
+    )
+    return Run(settings, rows, first_split, posteriors, inside, outside, ambiguous, interrupted)
 
 
 def figures_of(name: str, settings: Settings, seed: int) -> dict[str, float]:
     """The figures of one method at one seed: a cell of a comparison's table, for a process of its own."""
     load, _ = checked(settings)
-    return _fit(name, load(seed=seed, **options(settings)), settings, seed, progress=False)[3]
+    return _fit(name, load(seed=seed, **options(settings)), settings, seed, progress=False)[2]
 
 
 def _tell_of_the_rest(later: Mapping[tuple[str, int], Future], tell: Callable[[str], object]) -> None:
@@ -151,8 +157,8 @@ def _tell_of_the_rest(later: Mapping[tuple[str, int], Future], tell: Callable[[s
 
 def _fit(
     name: str, split: Split, settings: Settings, seed: int, progress: bool
-) -> tuple[WeightPosterior, Predictive, Predictive | None, dict[str, float]]:
-    """One fit, its predictions for both worlds, and its figures."""
+) -> tuple[WeightPosterior, list[Predictive | None], dict[str, float]]:
+    """One fit, its predictions for each world there is (test, other, ambiguous), and its figures."""
     model = model_for(split, settings, seed, own_noise=name in OWN_NOISE)
     with warnings.catch_warnings():
         # The loop's own word on Ctrl-C: here an unfinished fit ends the comparison, and is no result.
@@ -172,13 +178,13 @@ def _fit(
         raise KeyboardInterrupt
     started = time.perf_counter()
     inside = posterior(split.x_test)
-    outside = posterior(split.x_ood) if split.x_ood is not None else None
+    outside, ambiguous = (None if x is None else posterior(x) for x in (split.x_ood, split.x_ambiguous))
     seconds = time.perf_counter() - started
-    row = figures(inside, split.y_test, outside)
+    row = figures(inside, split.y_test, outside, ambiguous)
     row["elbo_per_datum"] = posterior.summary.get("elbo_per_datum", math.nan)
     row["fit_seconds"] = history.seconds if history is not None else math.nan
     row["predict_seconds"] = seconds
-    return posterior, inside, outside, row
+    return posterior, [inside, outside, ambiguous], row
 
 
 def _spread(by_seed: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:

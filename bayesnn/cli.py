@@ -54,6 +54,7 @@ def _compare(options: argparse.Namespace) -> int:
         num_samples=options.samples,
         device=options.device,
         hold_out=options.hold_out,
+        ambiguous=options.ambiguous,
         ood=options.ood,
         folder=options.data_folder,
         jobs=options.jobs if options.jobs is not None else _jobs(options),
@@ -150,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", dest="data_folder", metavar="FOLDER",
         help="folder with uci/<set>.npz, mnist/, fashion-mnist/ (default: the environment's BAYESNN_DATA)")  # fmt: skip
     add("--hold-out", type=int, metavar="CLASS", help="the class that is never trained on (digits: 9)")
+    add("--ambiguous", type=float, metavar="FRACTION",
+        help="train on mixtures of two pictures too, labelled by chance, so many for each training picture; does a "
+        "method tell them from the unseen class?")  # fmt: skip
     add("--ood", choices=list(benchmark.BIG_PICTURES), metavar="DATA",
         help="another data set as the other world, of mnist and fashion-mnist: each other")  # fmt: skip
     pictures, tables = benchmark.PICTURES, benchmark.TABLES

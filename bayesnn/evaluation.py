@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from bayesnn.kinds import unknown_from_ambiguous
 from bayesnn.metrics.calibration import calibration_error, coverage, ece, sharpness
 from bayesnn.metrics.crps import crps
 from bayesnn.metrics.scoring import accuracy, brier, nll, rmse
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.tasks import misclassification, out_of_distribution, truth
-from bayesnn.uncertainty import scores
+from bayesnn.uncertainty import expected_entropy, mutual_information, scores
 
 __all__ = ["evaluate", "figures"]
 
@@ -56,12 +57,24 @@ def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
     return {name: float(score(predictive, target)) for name, score in found.items()}
 
 
-def figures(inside: Predictive, y: Any, outside: Predictive | None = None) -> dict[str, float]:
-    """Every score of one predictive in one row: `evaluate`, `misclassification` and `out_of_distribution`."""
+def figures(
+    inside: Predictive, y: Any, outside: Predictive | None = None, ambiguous: Predictive | None = None
+) -> dict[str, float]:
+    """Every score of one predictive in one row: `evaluate`, `misclassification` and `out_of_distribution`.
+
+    With ``ambiguous``, predictions for inputs that are two things at once, also `unknown_from_ambiguous` by the
+    difference of the parts, and the mean of each part (nats) over both kinds of input.
+    """
     row = evaluate(inside, y)
     if inside.has_enumerate_support:
         row["misclassification_auroc"] = misclassification(inside, y, num_bootstrap=0).auroc["max_probability"]
     if outside is not None:
         found = out_of_distribution(inside, outside, num_bootstrap=0)
         row |= {f"ood_auroc_{name}": found.auroc[name] for name in scores(outside)}
+    if outside is not None and ambiguous is not None:
+        told = unknown_from_ambiguous(outside, ambiguous, num_bootstrap=0).auroc
+        row["unknown_from_ambiguous_auroc"] = told["epistemic_less_aleatoric"]
+        for kind, predictive in (("unknown", outside), ("ambiguous", ambiguous)):
+            row[f"{kind}_aleatoric"] = float(expected_entropy(predictive).mean())
+            row[f"{kind}_epistemic"] = float(mutual_information(predictive).mean())
     return row

@@ -77,6 +77,7 @@ def _page(run: Run) -> str:
         "<p><b>Stopped by hand: the table holds the fits that were finished.</b></p>" if run.interrupted else "",
         f'<div class="wide">{html_table(run.rows)}</div>',
         _READING_CLASSES if split.classes else _READING_REAL,
+        _READING_KINDS if split.x_ambiguous is not None else "",
     ]
     for name, posterior in run.posteriors.items():
         body += [f"<h2>{html.escape(name)}</h2>", f"<p><code>{html.escape(repr(posterior))}</code></p>"]
@@ -107,6 +108,12 @@ def _pictures(run: Run, name: str) -> list[str]:
     truth = [f"is {split.classes[int(label)]}" for label in split.y_test] + ["unseen"] * len(strange)
     pictures = plots.uncertain_pictures(torch.cat([split.x_test, strange]), both, truth=truth, classes=split.classes)
     parts.append(_picture(pictures, f"{name}: most uncertain pictures, aleatoric and epistemic part in nats"))
+    kinds = {"never seen": (strange, outside), "ambiguous": (split.x_ambiguous, run.ambiguous.get(name))}
+    for kind, (x, predictive) in kinds.items():
+        if x is not None and predictive is not None and split.x_ambiguous is not None:
+            parts.append(f"<p>The first {_SHOWN} that are {kind}, the most uncertain first:</p>")
+            some = plots.uncertain_pictures(x[:_SHOWN], predictive[:_SHOWN], classes=split.classes)
+            parts.append(_picture(some, f"{name}: {kind} pictures, aleatoric and epistemic part in nats"))
     return parts
 
 
@@ -122,17 +129,24 @@ def _data(split: Split) -> str:
             f"Trained on {len(split.x_train)} rows of {split.x_train.shape[1]} features, tested on {len(split.x_test)}."
         )
     strange = 0 if split.x_ood is None else len(split.x_ood)
+    mixed = "" if split.x_ambiguous is None else " Some of the training pictures are mixtures of two."
     return (
         f"Trained on {len(split.x_train)} pictures of {len(split.classes)} classes "
         f"({html.escape(', '.join(split.classes))}), tested on {len(split.x_test)} others and on {strange} pictures of "
-        "another world, which was never shown."
+        f"another world, which was never shown.{mixed}"
     )
 
+
+_SHOWN = 12
+"""Pictures on a sheet."""
 
 _READING_REAL = """<ul>
 <li><b>NLL</b>: negative log predictive density in nats, in the units of the target; <b>RMSE</b>: root mean squared
 error in those units; smaller is better.</li>
-<li><b>coverage 90</b>: fraction of test targets within the central 90 % interval.</li>
+<li><b>CRPS</b>: continuous ranked probability score in those units; smaller is better.</li>
+<li><b>90 % coverage</b>: fraction of test targets within the central 90 % interval; <b>90 % width</b>: its mean width
+in units of the target; <b>calibration error</b>: how far the frequencies of all quantiles are from their levels, a
+fraction; smaller is better.</li>
 <li><b>fit s, predict s</b>: seconds to fit and to predict.</li>
 <li><b>ELBO</b>: evidence lower bound per datum in nats, the objective of the variational fits; larger is better.</li>
 </ul>"""
@@ -146,6 +160,13 @@ score (largest probability, entropy, mutual information). 0.5 is chance, 1 perfe
 <li><b>fit s, predict s</b>: seconds to fit, and to predict both worlds.</li>
 <li><b>ELBO</b>: evidence lower bound per datum in nats, the objective of the variational fit; larger is better.</li>
 <li>A single network (map) has no epistemic part: its mutual information is 0 everywhere, and its AUROC 0.5.</li>
+</ul>"""
+
+
+_READING_KINDS = """<ul>
+<li><b>unknown / ambiguous</b>: AUROC, the chance that the epistemic part less the aleatoric one is larger for a picture
+that was never seen than for a mixture of two test pictures, whose kind the method was trained on. <b>alea</b> and
+<b>epis</b>: mean of each part over these pictures, in nats.</li>
 </ul>"""
 
 

@@ -84,6 +84,8 @@ class Settings:
         num_samples: Draws of a posterior that has any.
         device: Where to fit.
         hold_out: The class that is never trained on; the data set's own choice if ``None``.
+        ambiguous: Mixtures of two pictures that are trained on too, each under one of its two labels by chance, as a
+            fraction of the training pictures; then those of test pictures are set against the other world.
         ood: Another data set whose test pictures are the other world, of mnist and fashion-mnist.
         folder: Where data are read from that are not bundled.
         jobs: Processes that fit side by side. The first seed's fits are made in this one, which the pictures are of.
@@ -98,6 +100,7 @@ class Settings:
     num_samples: int = 100
     device: str | None = None
     hold_out: int | None = None
+    ambiguous: float | None = None
     ood: str | None = None
     folder: str | None = None
     jobs: int = 1
@@ -133,6 +136,14 @@ def checked(settings: Settings) -> tuple[Callable[..., Split], list[str]]:
         raise ValueError(
             f"another data set as other world goes with {' and '.join(BIG_PICTURES)}; not {settings.data}."
         )
+    if settings.ambiguous is not None:
+        if settings.data.startswith("uci/"):
+            raise ValueError(f"mixtures of two classes need classes; {settings.data} has real targets.")
+        if not 0 < settings.ambiguous <= 1:
+            raise ValueError(
+                f"ambiguous must be a fraction of the training pictures, above 0 and up to 1; got {settings.ambiguous}."
+            )
+        load = partial(_mixed, load, settings.ambiguous)
     if settings.data in BIG_PICTURES and settings.ood is None and settings.hold_out is None:
         other = next(name for name in BIG_PICTURES if name != settings.data)
         raise ValueError(
@@ -169,6 +180,11 @@ def model_for(split: Split, settings: Settings, seed: int, own_noise: bool) -> B
         prior=priors.fan_in_normal(PRIOR_SCALE),
         likelihood=likelihoods.categorical if split.classes else real,
     )
+
+
+def _mixed(load: Callable[..., Split], fraction: float, *, seed: int, **given: Any) -> Split:
+    """A data set with pictures that are two things at once."""
+    return datasets.with_ambiguous(load(seed=seed, **given), fraction=fraction, seed=seed)
 
 
 def _known(name: str, table: dict[str, Any], what: str) -> Any:

@@ -35,7 +35,7 @@ FLOORS = [
     {"recalibration", "conformal"},
     {"axes", "features", "curvature", "heads"},
     {"guides"},
-    {"elbo", "pyro_model", "posterior", "tasks", "plots"},
+    {"elbo", "pyro_model", "posterior", "tasks", "kinds", "plots"},
     {"evaluation"},
     {"comparison"},
     {"points", "fitting", "density", "settled"},
@@ -75,7 +75,7 @@ MAKERS = {
     "methods",
     "training",
 }
-READERS = {"uncertainty", "decompositions", "information", "metrics", "tasks", "evaluation", "comparison"}
+READERS = {"uncertainty", "decompositions", "information", "metrics", "tasks", "kinds", "evaluation", "comparison"}
 ONLY_IN = {"matplotlib": {"plots", "report"}, "arviz": {"export"}, "gpytorch": {"methods"}}
 FILES = sorted(path.relative_to(HOUSE) for path in HOUSE.rglob("*.py"))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import bayesnn
-from bayesnn import benchmark
+from bayesnn import benchmark, datasets, decompose, unknown_from_ambiguous
 from bayesnn.benchmark import Settings, run
 from bayesnn.datasets import digits
 from bayesnn.evaluation import figures
@@ -96,6 +96,7 @@ def test_results_are_plain_strict_json(both):
         "num_samples": 5,
         "device": None,
         "hold_out": None,
+        "ambiguous": None,
         "ood": None,
         "jobs": 1,
         "channels": [],
@@ -213,6 +214,23 @@ def test_the_class_held_out_is_the_one_asked_for_at_every_seed(hold_out, monkeyp
     assert found.to_json()["settings"]["hold_out"] == hold_out
 
 
+def test_mixtures_are_trained_on_and_set_against_the_unseen_class():
+    found = run(replace(TINY, methods=("svi",), num_epochs=1, ambiguous=0.5), progress=False)
+    expected = datasets.with_ambiguous(digits(), fraction=0.5)
+    assert found.split.x_train.equal(expected.x_train)
+    assert found.split.x_ambiguous.equal(expected.x_ambiguous)
+    unknown, ambiguous = found.outside["svi"], found.ambiguous["svi"]
+    assert (len(unknown), len(ambiguous)) == (len(expected.x_ood), len(expected.x_ambiguous))
+    row = {name: figure["values"][0] for name, figure in found.rows[0].items() if name != "method"}
+    told = unknown_from_ambiguous(unknown, ambiguous).auroc
+    assert row["unknown_from_ambiguous_auroc"] == told["epistemic_less_aleatoric"]
+    for kind, predictive in (("unknown", unknown), ("ambiguous", ambiguous)):
+        parts = decompose(predictive)
+        assert row[f"{kind}_aleatoric"] == pytest.approx(float(parts.aleatoric.mean()))
+        assert row[f"{kind}_epistemic"] == pytest.approx(float(parts.epistemic.mean()))
+    assert found.to_json()["sizes"]["x_ambiguous"] == len(expected.x_ambiguous)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -224,6 +242,8 @@ def test_the_class_held_out_is_the_one_asked_for_at_every_seed(hold_out, monkeyp
         ({"methods": ("svi",), "num_samples": 0}, "num_samples must be a whole number, 1 or more; got 0"),
         ({"activation": "wiggle"}, "activation"),
         ({"hold_out": 10}, "hold_out must be a digit from 0 to 9; got 10"),
+        ({"ambiguous": 0.0}, "ambiguous must be a fraction of the training pictures, above 0 and up to 1; got 0.0"),
+        ({"data": "uci/yacht", "ambiguous": 0.5}, "mixtures of two classes need classes; uci/yacht has real targets"),
         ({"jobs": 0}, "jobs must be a whole number, 1 or more; got 0"),
         ({"ood": "mnist"}, "another data set as other world goes with mnist and fashion-mnist; not digits"),
         ({"data": "mnist"}, "mnist needs another world: pass ood='fashion-mnist'"),

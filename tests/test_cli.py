@@ -64,6 +64,7 @@ OPTIONS = [
     "seeds",
     "data",
     "hold-out",
+    "ambiguous",
     "ood",
     "hidden",
     "activation",
@@ -373,7 +374,7 @@ def test_a_uci_set_is_compared_on_its_splits(uci_folder, capsys):
     words += ["--epochs", "2", "--quiet", "--out", str(uci_folder / "out")]
     assert main(words) == 0
     out, _ = capsys.readouterr()
-    assert re.search(r"method +NLL +RMSE +coverage 90", out)
+    assert re.search(r"method +NLL +RMSE +CRPS +90 % coverage +90 % width +calibration error", out)
     written = strict((uci_folder / "out" / "results.json").read_text())
     assert [row["method"] for row in written["rows"]] == ["map", "own_noise"]
     assert written["sizes"] == {"x_train": 36, "x_test": 4}
@@ -387,6 +388,7 @@ def test_a_uci_set_is_compared_on_its_splits(uci_folder, capsys):
     [
         (["uci/energy"], r"the folder must hold uci/energy\.npz; there is no .*"),
         (["uci/yacht", "--hold-out", "3"], "a class can be held out of classes only; uci/yacht has real targets."),
+        (["uci/yacht", "--ambiguous", "1"], "mixtures of two classes need classes; uci/yacht has real targets."),
         (["digits", "--methods", "own_noise"], "own_noise needs real targets; digits has classes."),
         (["mnist"], r"mnist needs another world: pass ood='fashion-mnist' \(--ood\), or hold_out=9 \(--hold-out\)\."),
         (
@@ -394,7 +396,7 @@ def test_a_uci_set_is_compared_on_its_splits(uci_folder, capsys):
             "another data set as other world goes with mnist and fashion-mnist; not digits.",
         ),
     ],
-    ids=["file", "class", "noise", "one world", "no other world"],
+    ids=["file", "class", "mixtures", "noise", "one world", "no other world"],
 )
 def test_what_does_not_fit_the_data_is_said_in_one_line(words, said, uci_folder, capsys):
     folder = ["--data", str(uci_folder), "--quiet", "--out", str(uci_folder / "out")]

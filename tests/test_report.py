@@ -154,3 +154,17 @@ def test_names_are_escaped_and_files_are_replaced(run, tmp_path):
 def test_a_network_without_hidden_layers_is_linear(run, tmp_path):
     report.write(replace(run, settings=replace(run.settings, hidden=()), posteriors={}), tmp_path)
     assert "Network: linear" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_unseen_and_the_ambiguous_pictures_are_shown(tmp_path):
+    settings = Settings(methods=("map",), hidden=(3,), num_epochs=1, seeds=(0,), ambiguous=0.1)
+    report.write(benchmark.run(settings, progress=False), tmp_path)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    told = [image["alt"] for image in page.all("img")]
+    for kind in ("never seen", "ambiguous"):
+        assert f"map: {kind} pictures, aleatoric and epistemic part in nats" in told
+    text = " ".join(page.words)
+    assert "Some of the training pictures are mixtures of two." in text
+    headings = set(page.cells[: page.cells.index("map")])
+    assert {"unknown / ambiguous", "unknown alea", "unknown epis", "ambiguous alea", "ambiguous epis"} <= headings
+    assert "epistemic part less the aleatoric one" in text
