@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
@@ -20,8 +21,10 @@ __all__ = [
     "check_integers",
     "check_names",
     "check_network",
+    "check_positive",
     "check_precision",
     "check_prior",
+    "check_trainable",
     "num_outputs",
 ]
 
@@ -30,11 +33,11 @@ def check_network(network: nn.Module) -> None:
     """Refuse a network no posterior can be had of."""
     if not isinstance(network, nn.Module):
         raise TypeError(f"network must be a torch.nn.Module; got {type(network).__name__}.")
-    normalisations = [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
-    if normalisations:
+    untracked = [name for name, module in _batch_normalisations(network).items() if module.running_mean is None]
+    if untracked:
         raise ValueError(
-            f"batch normalisation makes outputs depend on the batch, so no weight has a posterior; found it in "
-            f"{', '.join(map(repr, normalisations))}. Use nn.LayerNorm or nn.GroupNorm."
+            f"batch normalisation must keep running statistics, or outputs depend on the batch in eval mode too; none "
+            f"in {', '.join(map(repr, untracked))}. Write track_running_stats=True, or use nn.LayerNorm."
         )
     values = list(network.parameters())
     if any(isinstance(value, UninitializedParameter) for value in values):
@@ -43,6 +46,21 @@ def check_network(network: nn.Module) -> None:
         raise ValueError("the network must have one parameter at least to be uncertain about; it has none.")
     if not all(value.is_floating_point() for value in values):
         raise ValueError("all parameters of the network must be real floating-point numbers.")
+
+
+def check_trainable(network: nn.Module) -> None:
+    """Refuse to fit weights where a datum's outputs in training depend on the rest of its batch."""
+    found = _batch_normalisations(network)
+    if found:
+        raise ValueError(
+            f"batch normalisation makes outputs depend on the batch in training, so no weight has a posterior; found "
+            f"it in {', '.join(map(repr, found))}. Use nn.LayerNorm or nn.GroupNorm; or train the network by itself "
+            'and pass it to fit_last_layer(..., body="network") or to from_networks, which run it in eval mode.'
+        )
+
+
+def _batch_normalisations(network: nn.Module) -> dict[str, _BatchNorm]:
+    return {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
 
 
 def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
@@ -77,6 +95,12 @@ def check_count(name: str, value: object) -> None:
     """Refuse what is no number of things."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be a whole number, 1 or more; got {value!r}.")
+
+
+def check_positive(name: str, value: object, advice: str) -> None:
+    """Refuse what is no positive, finite number."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+        raise ValueError(f"{name} must be positive, one finite number; got {value!r}. {advice}")
 
 
 def check_names(names: Sequence[str], reserved: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from bayesnn.checks import check_count
+from bayesnn.checks import check_count, check_trainable
 from bayesnn.data import as_training_data, on_device
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.pyro_model import PyroModel
@@ -23,19 +23,28 @@ __all__ = ["check_seed", "epochs_for", "isolated", "prepared", "prepared_pyro_mo
 
 
 def prepared(
-    model: BayesianNeuralNetwork, x: Any, y: Any, device: torch.device | str | None
+    model: BayesianNeuralNetwork, x: Any, y: Any, device: torch.device | str | None, *, trains: bool = True
 ) -> tuple[BayesianNeuralNetwork, Tensor, Tensor]:
     """The model knowing its data, and the data as tensors of its types on its device.
 
+    Args:
+        model: One of ours.
+        x: Inputs, as `as_training_data` takes them.
+        y: Targets.
+        device: Where to fit; where the model is, if ``None``.
+        trains: Whether weights of the network are to be fitted, and not taken as they are.
+
     Raises:
         TypeError: If the model is not one of ours.
-        ValueError: If the data do not suit the model, or the device is not there.
+        ValueError: If the data do not suit the model, the device is not there, or the network cannot be trained.
     """
     if not isinstance(model, BayesianNeuralNetwork):
         raise TypeError(
             f"model must be a BayesianNeuralNetwork; got {type(model).__name__}. "
             "Write BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)."
         )
+    if trains:
+        check_trainable(model.network)
     inputs, targets = as_training_data(x, y)
     target_device = on_device(device, model.device)
     model = copy.deepcopy(model).to(target_device)

@@ -49,7 +49,8 @@ class BayesianNeuralNetwork(nn.Module):
 
     Raises:
         TypeError: If ``network`` is not a module, or ``prior`` and ``likelihood`` are not what they should be.
-        ValueError: If the network cannot have a posterior: batch normalisation, no parameters, lazy parameters.
+        ValueError: If the network cannot have a posterior: no parameters, lazy ones, or batch normalisation without
+            running statistics (with them it is a fixed affine map; methods that fit weights refuse it).
 
     Example:
         >>> from bayesnn import likelihoods, networks

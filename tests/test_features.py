@@ -33,10 +33,17 @@ class Recurrent(nn.Module):
         return self.out(self.inner(x)[0][:, -1])
 
 
+def normalised():
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+    network(3 + 5 * torch.randn(50, 3))
+    return network
+
+
 NETWORKS = {
     "mlp": (networks.mlp(3, 2, hidden=(6, 5), activation="tanh", dropout=0.5), (3,), "7", ["7.weight", "7.bias"]),
     "convolutions": (networks.conv_net((8, 8), 3), (8, 8), "8", ["8.weight", "8.bias"]),
     "residual": (Residual(), (3,), "out", ["out.weight", "out.bias"]),
+    "batch normalisation": (normalised(), (3,), "3", ["3.weight", "3.bias"]),
     "recurrent": (Recurrent(), (6, 3), "out", ["out.weight"]),
     "one layer": (nn.Linear(3, 2), (3,), "", ["weight", "bias"]),
     "an identity at the end": (nn.Sequential(nn.Linear(3, 2), nn.Identity()), (3,), "0", ["0.weight", "0.bias"]),

@@ -1,5 +1,7 @@
 """Masks in the place of dropout layers, against torch's own layers in train mode."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -65,13 +67,120 @@ def test_a_mask_is_read_by_the_next_layer_with_weights():
         nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Dropout2d(0.1), nn.Flatten(), nn.Linear(8, 4), nn.Dropout(0.2), nn.ReLU()
     )
     found = traced(with_masks(network, None), torch.randn(3, 1, 4, 4))
-    assert found == {"2": ["4.weight", "4.bias"], "5": []}
+    assert found == {"2": ["4.weight"], "5": []}
+
+
+READ = {
+    "linear": (nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 2)), (6,), "1.weight"),
+    "through a relu": (nn.Sequential(nn.Dropout(0.5), nn.ReLU(), nn.Linear(6, 2)), (6,), "2.weight"),
+    "through a learnt relu": (nn.Sequential(nn.Dropout(0.5), nn.PReLU(), nn.Linear(6, 2)), (6,), "2.weight"),
+    "convolution": (nn.Sequential(nn.Dropout2d(0.5), nn.Conv2d(6, 2, 3)), (6, 4, 4), "1.weight"),
+}
+
+
+@pytest.mark.parametrize(("network", "shape", "weight"), READ.values(), ids=READ)
+def test_a_mask_is_one_on_the_columns_of_the_weight_that_reads_it(network, shape, weight):
+    masked, x = with_masks(network, None), torch.randn(5, *shape)
+    assert traced(masked, x) == {"0": [weight]}
+    masked[0].mask = masked[0].draws(1, like=x)[0]
+    plain = copy.deepcopy(network).eval()
+    value = plain.get_parameter(weight)
+    columns = {weight: value * masked[0].mask.reshape(1, 6, *[1] * (value.ndim - 2))}
+    torch.testing.assert_close(masked(x), torch.func.functional_call(plain, columns, (x,)))
+    assert not torch.allclose(masked(x), plain(x))
+
+
+class Shared(nn.Module):
+    """Two layers with one weight, or one layer that is used twice."""
+
+    def __init__(self, tied):
+        super().__init__()
+        self.first, self.drop, self.second = nn.Linear(3, 3), nn.Dropout(0.1), nn.Linear(3, 3)
+        self.tied = tied
+        if tied:
+            self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return (self.second if self.tied else self.first)(self.drop(self.first(x)))
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop, self.attention = nn.Dropout(0.1), nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        x = self.drop(x)
+        return self.attention(x, x, x)[0]
+
+
+UNREAD = {
+    "layer norm": (nn.Sequential(nn.Dropout(0.1), nn.LayerNorm(6), nn.Linear(6, 2)), (6,)),
+    "without gain": (nn.Sequential(nn.Dropout(0.1), nn.LayerNorm(6, elementwise_affine=False), nn.Linear(6, 2)), (6,)),
+    "group norm": (nn.Sequential(nn.Dropout2d(0.1), nn.GroupNorm(2, 6), nn.Conv2d(6, 2, 3)), (6, 4, 4)),
+    "instance norm": (nn.Sequential(nn.Dropout2d(0.1), nn.InstanceNorm2d(6), nn.Conv2d(6, 2, 3)), (6, 4, 4)),
+    "recurrent": (nn.Sequential(nn.Dropout(0.1), nn.GRU(6, 2)), (6,)),
+    "attention": (Attention(), (3, 4)),
+    "a tied weight": (Shared(tied=True), (3,)),
+    "a layer used twice": (Shared(tied=False), (3,)),
+}
+
+
+@pytest.mark.parametrize(("network", "shape"), UNREAD.values(), ids=UNREAD)
+def test_no_weight_is_masked_where_more_than_the_mask_is_read(network, shape):
+    assert [*traced(with_masks(network, None), torch.randn(5, *shape)).values()] == [[]]
 
 
 def test_one_rate_for_all():
     network = nn.Sequential(nn.Dropout(0.0), nn.Linear(2, 2), nn.Dropout(0.4))
     assert [mask.rate for mask in masks_of(with_masks(network, 0.2)).values()] == [0.2, 0.2]
     assert isinstance(network[0], nn.Dropout)
+
+
+def test_a_layer_that_drops_nothing_stays_as_it_is():
+    network = nn.Sequential(nn.Dropout(0.0), nn.Linear(2, 2), nn.Dropout(0.4), nn.Linear(2, 1))
+    masked = with_masks(network, None)
+    assert [(name, mask.rate) for name, mask in masks_of(masked).items()] == [("2", 0.4)]
+    assert traced(masked, torch.randn(3, 2)) == {"2": ["3.weight"]}
+
+
+class Own(nn.Module):
+    """A user's own layer that keeps its rate as a number, and drops out by a layer, as it should."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = 0.3
+        self.layer, self.drop = nn.Linear(3, 3), nn.Dropout(self.dropout)
+
+    def forward(self, x):
+        return self.layer(self.drop(x))
+
+
+def test_a_number_named_dropout_is_no_fault():
+    masked = with_masks(nn.Sequential(Own(), nn.Linear(3, 1)), None)
+    assert traced(masked, torch.randn(4, 3)) == {"0.drop": ["0.layer.weight"]}
+
+
+class Transformer(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(4, 2, 8, dropout=inner, batch_first=True)
+        self.drop, self.out = nn.Dropout(0.1), nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.out(self.drop(self.encoder(x).mean(1)))
+
+
+@pytest.mark.parametrize("rate", [None, 0.3])
+def test_masks_stand_around_a_transformer_layer_and_not_inside(rate):
+    """Inside, torch's fast path of eval mode would pass them by."""
+    masked, x = with_masks(Transformer(0.0), rate).eval(), torch.randn(5, 3, 4)
+    assert traced(masked, x) == {"drop": ["out.weight"]}
+    with torch.no_grad():
+        before = masked(x)
+        masked.encoder.dropout1 = Mask(0.1, channels=False).eval()
+        masked.encoder.dropout1.mask = torch.zeros(())
+        assert torch.equal(masked(x), before)  # once this fails, the refusal has lost its reason
 
 
 class Functional(nn.Module):
@@ -87,6 +196,9 @@ FUNCTIONAL = {
     "dropout": lambda self, x: F.dropout(x, 0.3, self.training),
     "dropout2d": lambda self, x: F.dropout2d(x[..., None, None], training=self.training)[..., 0, 0],
     "alpha_dropout": lambda self, x: F.alpha_dropout(x, p=0.3, training=self.training),
+    "scaled_dot_product_attention": lambda self, x: F.scaled_dot_product_attention(
+        *[x[:, None]] * 3, dropout_p=0.3 * self.training
+    )[:, 0],
 }
 
 
@@ -109,9 +221,11 @@ def test_functional_dropout_that_drops_nothing_is_no_fault():
         (nn.Sequential(nn.Linear(2, 1)), "needs an nn.Dropout layer.*dropout=0.1"),
         (nn.Sequential(nn.AlphaDropout(0.1), nn.Linear(2, 1)), "must be nn.Dropout, 1d, 2d or 3d; '0' is nn.Alpha"),
         (nn.Sequential(nn.LSTM(2, 2, num_layers=2, dropout=0.1)), "must be a layer of its own; '0', nn.LSTM"),
+        (nn.MultiheadAttention(2, 1, dropout=0.1), "must be a layer of its own; '', nn.MultiheadAttention"),
+        (Transformer(0.2), "must be a layer of its own; 'encoder', nn.TransformerEncoderLayer"),
         (nn.Sequential(nn.Dropout(0.0), nn.Linear(2, 1)), "rate must lie between 0 and 1; layer '0' has 0.0"),
     ],
-    ids=["none", "alpha", "inside", "zero"],
+    ids=["none", "alpha", "inside", "attention", "transformer", "zero"],
 )
 def test_what_cannot_be_masked_gets_a_sentence(network, words):
     with pytest.raises(ValueError, match=words):

@@ -7,13 +7,14 @@ import pyro.distributions as dist
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import METHODS
 from pyro import poutine
 from pyro.infer import MCMC, NUTS, SVI, Predictive, Trace_ELBO
 from pyro.infer.autoguide import AutoDelta, AutoLowRankMultivariateNormal, AutoNormal
 from torch import nn
 from torch.testing import assert_close
 
-from bayesnn import BayesianNeuralNetwork, likelihoods, networks, priors
+from bayesnn import BayesianNeuralNetwork, fit_gp, fit_laplace, likelihoods, networks, priors
 
 N, B = 12, 4
 FIXED = priors.fan_in_normal(1.0, fit=None)
@@ -332,9 +333,9 @@ class Functional(nn.Module):
     ("network", "error", "words"),
     [
         (
-            nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)),
+            nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False)),
             ValueError,
-            "batch normalisation makes .* in '1'.*LayerNorm",
+            "batch normalisation must keep running statistics.* none in '1'.*LayerNorm",
         ),
         (nn.ReLU(), ValueError, "must have one parameter at least"),
         (nn.LazyLinear(1), ValueError, "lazy parameters without a shape; run it once"),
@@ -345,6 +346,40 @@ class Functional(nn.Module):
 def test_networks_without_a_posterior_are_refused(network, error, words):
     with pytest.raises(error, match=words):
         BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)
+
+
+def normalised():
+    """A network with batch normalisation that has seen data, in train mode still."""
+    network = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.1), nn.ReLU(), nn.Linear(4, 3)).double()
+    network(3 + 5 * torch.randn(50, 2).double())
+    return network
+
+
+def test_batch_normalisation_is_a_fixed_affine_map_of_the_model():
+    network, x = normalised(), torch.randn(N, 2).double()
+    model = BayesianNeuralNetwork(network, FIXED, likelihoods.categorical, standardise=False)
+    before = copy.deepcopy(network.state_dict())
+    model(x, torch.arange(N) % 3)
+    assert_close(model.outputs(model.start(), x), copy.deepcopy(network).eval()(x))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert network.training
+    assert not torch.allclose(model.outputs(model.start(), x), network(x))  # in train mode it is another map
+
+
+TRAINING = [m for m in METHODS if m.fit is not fit_gp or "deep_kernel" in m.options]
+
+
+@pytest.mark.parametrize("method", TRAINING, ids=lambda method: method.name)
+def test_what_fits_weights_refuses_batch_normalisation(method):
+    model = BayesianNeuralNetwork(normalised(), likelihood=likelihoods.categorical)
+    with pytest.raises(ValueError, match=r"batch normalisation makes .* in '1'\. Use nn\.LayerNorm.*from_networks"):
+        method.fit(model, torch.randn(N, 2).double(), torch.arange(N) % 3, progress=False, **method.options)
+
+
+def test_laplace_of_a_network_as_it_stands_refuses_batch_normalisation():
+    model = BayesianNeuralNetwork(normalised(), likelihood=likelihoods.categorical)
+    with pytest.raises(ValueError, match="batch normalisation makes"):
+        fit_laplace(model, torch.randn(N, 2).double(), torch.arange(N) % 3, start="network", progress=False)
 
 
 @pytest.mark.parametrize("likelihood", [None, "gaussian", likelihoods.Gaussian])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bayesnn import priors
-from bayesnn.checks import check_count
+from bayesnn.checks import check_count, check_positive
 from bayesnn.fitting import epochs_for, isolated, prepared
 from bayesnn.likelihoods import Gaussian
 from bayesnn.masks import Mask, masks_of, trace_masks, with_masks
@@ -55,9 +56,10 @@ def fit_dropout(
               + \sum_{\text{masked } M_l} \bigl((1 - p_l) \log p(M_l) + p_l \log p(0)\bigr)
               + \sum_{\text{other } m} \log p(m),
 
-    with the model's own priors. For a Gaussian likelihood of precision :math:`\tau` and the prior
-    :math:`N(0, l^{-2})` this is the least-squares loss with the paper's weight decay
-    :math:`\lambda = (1 - p) l^2 / (2 N \tau)`.
+    with the model's own priors. A mask that a linear or convolutional layer reads is on its weight; one that a
+    normalisation or another kind of layer reads is on none, and the weights behind it count among the others. For a
+    Gaussian likelihood of precision :math:`\tau` and the prior :math:`N(0, l^{-2})` this is the least-squares loss with
+    the paper's weight decay :math:`\lambda = (1 - p) l^2 / (2 N \tau)`.
 
     A noise scale that is not given is fitted along. It then takes in what the masks spread, which the predictive adds
     once more: predictions are somewhat too wide, the more the larger the rate. Where data can be spared, choose
@@ -106,11 +108,13 @@ def fit_dropout(
         10
     """
     check_count("num_samples", num_samples)
+    if not isinstance(beta, Real):
+        raise ValueError(f"beta must lie between 0 (the likelihood itself) and 1; got {beta!r}. Write beta=0.5.")
     model, inputs, targets = prepared(_with_settings(model, rate, concrete, length_scale, precision), x, y, device)
     few = inputs[:8]
     read_by = trace_masks(model.network, lambda: model.outputs(model.start(), few), inputs.device)
     masks = masks_of(model.network)
-    keep_of = {parameter: mask for mask, names in read_by.items() for parameter in names if "bias" not in parameter}
+    keep_of = {weight: mask for mask, names in read_by.items() for weight in names}
     objective, num_data = Objective(model, inputs, beta), len(inputs)
     epochs = epochs_for(num_epochs, _STEPS, num_data, batch_size)
     with isolated(seed, inputs.device):
@@ -171,8 +175,8 @@ def _with_settings(
     if not isinstance(model, BayesianNeuralNetwork):
         return model  # `prepared` says what is wrong
     for name, value in (("rate", rate), ("length_scale", length_scale), ("precision", precision)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive; got {value}. Leave it out for the model's own.")
+        if value is not None:
+            check_positive(name, value, "Leave it out for the model's own.")
     if rate is not None and rate >= 1:
         raise ValueError(f"a dropout rate must lie between 0 and 1; got rate={rate}. Write rate=0.1, say.")
     prior, likelihood = model.prior, model.likelihood

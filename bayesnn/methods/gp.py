@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from bayesnn.checks import check_count
+from bayesnn.checks import check_count, check_positive
 from bayesnn.data import as_training_data, on_device
 from bayesnn.features import Body, body_of
 from bayesnn.fitting import epochs_for, isolated, prepared
@@ -19,7 +20,6 @@ from bayesnn.training import Callback
 
 __all__ = ["fit_gp"]
 
-_LARGEST_EXACT = 2000
 _INDUCING = 100
 _STEPS = 1000
 _ITERATIONS = 500
@@ -45,15 +45,17 @@ def fit_gp(
     kernel: Literal["matern", "rbf"] | Any = "matern",
     num_inducing: int | None = None,
     deep_kernel: bool = False,
+    max_exact: int = 2000,
 ) -> GaussianProcess:
     r"""Fit a Gaussian process: exactly where that is possible, else by variational inference with inducing points.
 
     .. math:: f \sim GP(0, k_\vartheta), \qquad y_n \sim p(y \mid f(x_n)).
 
-    Exact for a Gaussian likelihood with one noise scale and up to 2000 data: the kernel's parameters and the noise
-    maximise the log marginal likelihood, by L-BFGS from two starts, in double precision. In all other cases, for any
-    likelihood, one latent function for each output that a network would have, their values at inducing points
-    maximising the ELBO by Adam, the likelihood's unknowns as points under their prior.
+    Exact for a Gaussian likelihood with one noise scale and up to ``max_exact`` data: the kernel's parameters and the
+    noise maximise the marginal likelihood times the noise scale's prior density, by L-BFGS from two starts, in double
+    precision. In all other cases, for any likelihood, one latent function for each output that a network would have,
+    their values at inducing points maximising the ELBO by Adam, the likelihood's unknowns as points under their prior.
+    The posterior's ``repr`` says which of the two it is.
 
     The variance of the function is the epistemic part, the noise the aleatoric one. Several targets have independent
     functions.
@@ -78,10 +80,12 @@ def fit_gp(
             it makes a variational process of one that could be exact.
         deep_kernel: Compare the inputs of the network's last linear layer instead of the inputs themselves, and train
             the network along. A deep kernel can overfit as a network does, its uncertainty with it (Ober et al. 2021).
+        max_exact: Data up to which a process that can be exact is: time grows with their cube, memory with their
+            square. 1 makes every process variational.
 
     Returns:
         A posterior to call on inputs; its ``summary`` tells ``log_marginal_likelihood_per_datum`` (of standardised
-        targets) or ``elbo_per_datum``.
+        targets) of an exact process, ``elbo_per_datum`` and ``num_inducing`` of a variational one.
 
     Raises:
         TypeError: If model or data are of the wrong kind.
@@ -100,24 +104,26 @@ def fit_gp(
         torch.Size([30])
     """
     check_count("num_samples", num_samples)
+    check_count("max_exact", max_exact)
     if num_inducing is not None:
         check_count("num_inducing", num_inducing)
+    if not isinstance(num_epochs, Integral | None):
+        raise TypeError(f"num_epochs must be a whole number; got {num_epochs!r}.")
     if num_epochs is not None and num_epochs < 1:
         raise ValueError(f"num_epochs must be 1 or more; got {num_epochs}.")
     data = _Data.of(model, x, y, device, deep_kernel)
     size = len(data.x)
     if num_inducing is not None and num_inducing > size:
         raise ValueError(f"inducing points must be {size} or fewer, as many as there are data; got {num_inducing}.")
-    exact = isinstance(data.likelihood, Gaussian) and num_inducing is None and size <= _LARGEST_EXACT
+    exact = isinstance(data.likelihood, Gaussian) and num_inducing is None and size <= max_exact
     rate = learning_rate if learning_rate is not None else _DEEP_RATE if deep_kernel else _RATE
-    if not rate > 0:
-        raise ValueError(f"learning_rate must be positive; got {learning_rate}. Write learning_rate=0.01, say.")
+    check_positive("learning_rate", rate, "Write learning_rate=0.01, say.")
     epochs = epochs_for(num_epochs, _STEPS, size, batch_size)
     shown: dict[str, Any] = {"progress": progress, "callback": callback}
     with isolated(seed, data.x.device):
         from bayesnn.methods.gp_inputs import Inputs, kernel_of
 
-        inputs = Inputs(data.x, standardise=data.standardise, body=data.body)
+        inputs = Inputs(data.x, standardise=data.standardise, body=data.body, indices=data.indices)
         with torch.no_grad():
             features = inputs(data.x)
         columns = data.body is None and data.x.ndim == 2 and features.shape[1] <= _FEW_COLUMNS
@@ -151,7 +157,7 @@ def fit_gp(
             from bayesnn.methods.gp_variational import VariationalProcess, ascend
 
             chosen = torch.randperm(size)[: num_inducing or min(_INDUCING, size)].to(data.x.device)
-            fitted_kernel = kernel_of(kernel, features, columns=columns)
+            fitted_kernel = kernel_of(kernel, features, columns=columns, functions=data.num_outputs)
             process = VariationalProcess(inputs, fitted_kernel, features[chosen], data.num_outputs)
             latents, figure, history = ascend(
                 process,
@@ -164,7 +170,7 @@ def fit_gp(
                 learning_rate=rate,
                 **shown,
             )
-            summary = {"elbo_per_datum": figure}
+            summary = {"elbo_per_datum": figure, "num_inducing": float(len(chosen))}
             if isinstance(data.likelihood, Gaussian):
                 noise = data.likelihood.noise if not latents else "noise_scale"
     process.requires_grad_(False)
@@ -192,7 +198,7 @@ class _Data:
         self.x, self.y, self.likelihood, self.dtype = x, y, likelihood, dtype
         self.target = Affine(target.loc.double(), target.scale.double())
         self.y = y.double() if y.is_floating_point() else y
-        self.num_outputs, self.standardise = 1, True
+        self.num_outputs, self.standardise, self.indices = 1, True, False
         self.body: Body | None = None
 
     @classmethod
@@ -208,25 +214,29 @@ class _Data:
             there = on_device(device, inputs.device)
             inputs, targets = inputs.to(there), targets.to(there)
             kind = inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype()
-            number = model.outputs_for(targets)
-            targets = model.typed(model.checked(targets, number), torch.float64)
+            number, least = model.outputs_for(targets), model.outputs_for(torch.ones_like(targets))
+            targets = model.typed(model.checked(targets, max(number, least)), torch.float64)
+            if number < least:  # fewer than the labels 0 and 1 take
+                raise ValueError(
+                    "targets must be of two classes at least; got class 0 alone. Pass data of all classes."
+                )
             data = cls(inputs, targets, model, model.affine(targets.double()), kind)
             data.num_outputs = number
             return data
-        known, inputs, targets = prepared(model, x, y, device)
+        known, inputs, targets = prepared(model, x, y, device, trains=deep_kernel)
         data = cls(inputs, targets, known.likelihood, known.target(), known.dtype)
         few = inputs[:8]
         data.num_outputs = known.outputs(known.start(), few).shape[-1]
         data.standardise = known.standardise
         if deep_kernel:
-            data.body = body_of(copy.deepcopy(known.network), known.standardised(few))
+            seen = known.standardised(few)
+            data.body, data.indices = body_of(copy.deepcopy(known.network), seen), not seen.is_floating_point()
         return data
 
 
 def _log_prior(data: _Data, noise: Tensor) -> Tensor:
-    """Log density of a Gaussian noise scale under a prior that the user gave; the default one is not used."""
-    assert isinstance(data.likelihood, Gaussian)
-    if data.likelihood.noise is None or isinstance(data.likelihood.noise, int | float):
+    """Log density of a Gaussian noise scale under its prior; 0 where the noise is known."""
+    priors = data.likelihood.latents(data.target)
+    if not priors:
         return noise.new_zeros(())
-    prior = data.likelihood.latents(data.target)["noise_scale"]
-    return prior.log_prob(data.target.scale * noise.view_as(data.target.scale)).sum()
+    return priors["noise_scale"].log_prob(data.target.scale * noise.view_as(data.target.scale)).sum()

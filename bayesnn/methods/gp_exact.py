@@ -59,6 +59,11 @@ class ExactProcess(nn.Module):
         self._features: Tensor | None = None
 
     @property
+    def words(self) -> str:
+        """What kind of process it is."""
+        return "exact"
+
+    @property
     def noise(self) -> Tensor:
         """Noise standard deviations of the standardised targets ``(D,)``."""
         return ((2 * torch.stack(list(self.log_noise))).exp() + self.floor**2).sqrt()
@@ -113,11 +118,11 @@ def climb(
     progress: bool,
     callback: Callback | None,
 ) -> tuple[float, History]:
-    """Maximise the log marginal likelihood by L-BFGS from several starts, each target for itself, in place.
+    """Maximise marginal likelihood times prior density by L-BFGS from several starts, target by target, in place.
 
     Args:
         process: What is fitted.
-        log_prior: Log density of the noise scales of the standardised targets; 0 where they have no prior.
+        log_prior: Log-prior density of the noise scales of the standardised targets; 0 where they are known.
         max_iterations: Iterations of each climb.
         progress: Whether to show a progress bar.
         callback: Called after each iteration with its number and the loss per datum.
@@ -145,11 +150,7 @@ def climb(
             )
             break
     bar.close()
-    process.solve()
-    with torch.no_grad():
-        features = process.inputs(process.x)
-        total = sum(float(process.log_marginal(d, features)) for d in range(len(process.kernels))) / len(features)
-    return total, History(epochs, time.perf_counter() - started, interrupted)
+    return _solved(process), History(epochs, time.perf_counter() - started, interrupted)
 
 
 class _Climb:
@@ -190,7 +191,7 @@ class _Climb:
         return interrupted
 
     def loss(self, flat: Any) -> tuple[float, Any]:
-        """Negative log marginal likelihood per datum, and its gradient."""
+        """Negative log marginal likelihood and prior density per datum, and the gradient."""
         self._put(flat)
         try:
             marginal = self.process.log_marginal(self.d, self.features) + self.log_prior(self.process.noise)
@@ -246,9 +247,15 @@ def train_features(
         callback=callback,
         label="gp",
     )
+    return _solved(process), history
+
+
+@torch.no_grad()
+def _solved(process: ExactProcess) -> float:
+    """Make a process ready for predictions; its log marginal likelihood per datum, summed over targets."""
     process.solve()
-    with torch.no_grad():
-        return -float(loss(0, None)["loss"]), history
+    features = process.inputs(process.x)
+    return sum(float(process.log_marginal(d, features)) for d in range(len(process.kernels))) / len(features)
 
 
 class _LogMarginal(torch.autograd.Function):

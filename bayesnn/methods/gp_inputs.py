@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,14 +20,17 @@ class Inputs(nn.Module):
         x: Training inputs; their columns are standardised, pictures divided by one scale and flattened.
         standardise: Whether they are.
         body: A network whose features are compared instead: deep kernel learning.
+        indices: Whether inputs are indices into the network's embeddings, which stay as they are.
     """
 
     loc: Tensor
     scale: Tensor
 
-    def __init__(self, x: Tensor, *, standardise: bool, body: Body | None = None) -> None:
+    def __init__(self, x: Tensor, *, standardise: bool, body: Body | None = None, indices: bool = False) -> None:
         super().__init__()
-        loc, scale = input_scaling(x.double()) if standardise else (x.new_zeros(()), x.new_ones(()))
+        plain = indices or not standardise
+        loc, scale = (x.new_zeros(()), x.new_ones(())) if plain else input_scaling(x.double())
+        self.indices = indices
         self.register_buffer("loc", loc.double())
         self.register_buffer("scale", scale.double())
         self.shape = x.shape[1:]
@@ -36,7 +41,7 @@ class Inputs(nn.Module):
         """The features, in double precision."""
         if x.shape[1:] != self.shape and (self.network is None or self.loc.ndim):
             raise RuntimeError(f"the process was fitted to inputs (N, {', '.join(map(str, self.shape))})")
-        standardised = (x.double() - self.loc) / self.scale
+        standardised = x if self.indices else (x.double() - self.loc) / self.scale
         if self.network is None:
             return standardised.flatten(1)
         return Body(self.network, self.layer).run(standardised, {})[0]
@@ -46,23 +51,26 @@ class Inputs(nn.Module):
         return [] if self.network is None else [f"network.{name}" for name in Body(self.network, self.layer).names]
 
 
-def kernel_of(kernel: object, features: Tensor, *, columns: bool) -> nn.Module:
+def kernel_of(kernel: object, features: Tensor, *, columns: bool, functions: int = 1) -> nn.Module:
     """A kernel by its name, its length-scales at about the distance between two inputs; one given, as a copy.
 
     Args:
         kernel: ``"matern"`` (of smoothness 5/2), ``"rbf"``, or a gpytorch kernel.
         features: What it will compare ``(N, d)``.
         columns: Whether each column has its own length-scale.
+        functions: Functions that share it; one given may have a batch of as many.
 
     Raises:
-        ValueError: If there is no kernel of that name.
+        ValueError: If there is no kernel of that name, or the one given does not take such features.
     """
     import copy
 
     import gpytorch
 
     if isinstance(kernel, gpytorch.kernels.Kernel):
-        return copy.deepcopy(kernel).double().to(features.device)
+        given: Any = copy.deepcopy(kernel).double().to(features.device)
+        _check_kernel(given, features[:2], functions)
+        return given
     if kernel not in ("matern", "rbf"):
         raise ValueError(f'kernel must be "matern", "rbf" or a gpytorch kernel; got {kernel!r}.')
     size = features.shape[1] if columns else None
@@ -76,3 +84,23 @@ def kernel_of(kernel: object, features: Tensor, *, columns: bool) -> nn.Module:
     made.base_kernel.lengthscale = (2 * features.var(0, correction=0).sum()).sqrt().clamp_min(1e-3) / 2**0.5
     made.outputscale = 1.0
     return made
+
+
+@torch.no_grad()
+def _check_kernel(kernel: Any, few: Tensor, functions: int) -> None:
+    """Refuse a kernel that cannot compare such features."""
+    size = few.shape[1]
+    advice = f"Write ard_num_dims={size} or leave it out, and active_dims from 0 to {size - 1}."
+    try:
+        shape = tuple(kernel(few).to_dense().shape)
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"the kernel must compare inputs of as many columns as there are, {size}; it said: "
+            f"{str(error).rstrip('.')}. {advice}"
+        ) from error
+    alone = (len(few), len(few))
+    if shape != alone and (functions == 1 or shape != (functions, *alone)):
+        raise ValueError(
+            f"the kernel must give one covariance (N, N) of N inputs; it gave {shape} for N = {len(few)}. Leave "
+            "batch_shape out."
+        )

@@ -64,9 +64,8 @@ class GaussianProcess:
     def __repr__(self) -> str:
         figures = "".join(f", {name}={value:.4g}" for name, value in self.summary.items())
         kernels = ", ".join(dict.fromkeys(type(getattr(k, "base_kernel", k)).__name__ for k in self.kernels))
-        return (
-            f"GaussianProcess({kernels}, {self.likelihood.name}, S={self.num_samples}, device={self.device}{figures})"
-        )
+        what = f"{self.process.words}, {kernels}, {self.likelihood.name}"
+        return f"GaussianProcess({what}, S={self.num_samples}, device={self.device}{figures})"
 
     @property
     def kernels(self) -> list[Any]:

@@ -66,6 +66,11 @@ class VariationalProcess(nn.Module):
         self.inputs: Any = inputs
         self.latents = _Latents(inducing, kernel, num_latents).double().to(inducing.device)
 
+    @property
+    def words(self) -> str:
+        """What kind of process it is."""
+        return f"variational, {self.latents.variational_strategy.inducing_points.shape[-2]} inducing points"
+
     def latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the functions at raw inputs, each ``(K, N)``."""
         found = self.latents(self.inputs(x))

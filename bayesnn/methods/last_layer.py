@@ -17,7 +17,7 @@ from bayesnn.fitting import check_seed, epochs_for
 from bayesnn.heads import LastLayer
 from bayesnn.likelihoods import Gaussian
 from bayesnn.methods.map import STEPS
-from bayesnn.methods.mode import Mode, Start, mode_of
+from bayesnn.methods.mode import Mode, Start, as_it_stands, mode_of
 from bayesnn.methods.svi import fit_svi
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
@@ -80,7 +80,7 @@ def fit_last_layer(
             layer, counted on. Ctrl-C ends the part that runs.
         body: The network to take: ``None`` to fit it by `fit_map`; a posterior that `fit_map` gave; or ``"network"``
             for the network's own weights as they stand. A pretrained network that reads raw inputs goes into a model
-            with ``standardise=False``.
+            with ``standardise=False``; it may have batch normalisation, whose running statistics stay as they are.
         noise: For a Gaussian likelihood of unknown noise: ``"body"`` takes the noise scale of the body's fit;
             ``"evidence"``, and any ``body="network"``, the one that maximises evidence times prior density,
             :math:`p(y \mid \phi(x), \sigma) \, p(\sigma)`. It is one number, not uncertain.
@@ -112,7 +112,10 @@ def fit_last_layer(
         raise ValueError(f'noise must be "body" or "evidence"; got {noise!r}. A known scale goes into the likelihood.')
     settings: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "progress": progress}
     given = {**settings, "num_epochs": num_epochs, "learning_rate": learning_rate, "callback": callback}
-    mode = mode_of(model, x, y, body, "body", device, **given)
+    if isinstance(body, str) and body == "network":
+        mode = as_it_stands(model, x, y, device, trains=False)
+    else:
+        mode = mode_of(model, x, y, body, "body", device, **given)
     head = LastLayer.of(mode.model, mode.weights, mode.inputs[:64])
     if isinstance(mode.model.likelihood, Gaussian) and all(isinstance(p, dist.Normal) for p in _priors(head).values()):
         return _in_closed_form(mode, head, num_samples, seed, "evidence" if body == "network" else noise)

@@ -16,7 +16,7 @@ from bayesnn.points import Objective
 from bayesnn.posterior import WeightPosterior
 from bayesnn.training import History
 
-__all__ = ["Mode", "Start", "draws_of", "mode_of"]
+__all__ = ["Mode", "Start", "as_it_stands", "draws_of", "mode_of"]
 
 Start = WeightPosterior | Literal["network"] | None
 
@@ -73,21 +73,37 @@ def mode_of(
 
     Raises:
         TypeError: If ``start`` is none of these.
-        ValueError: If it is not of this model.
+        ValueError: If it is not of this model, or the model's network cannot be trained.
     """
+    if isinstance(start, str) and start == "network":
+        return as_it_stands(model, x, y, device, trains=True)
     known, inputs, targets = prepared(model, x, y, device)
     if start is None:
         fitted = fit_map(model, inputs, targets, device=inputs.device, **{"beta": 0.0, **options})
         return Mode(known, _only_draw(fitted), inputs, targets, fitted.history)
-    if isinstance(start, str) and start == "network":
-        objective = Objective(known, inputs)
-        return Mode(known, objective.weights(objective.free(known.start())), inputs, targets, None)
     known, draws = draws_of(known, start, argument, 'from fit_map, "network" for the network\'s own weights,')
     if start.num_samples != 1:
         raise ValueError(
             f"{argument} must be one network, as fit_map gives it; got {start.num_samples} draws of {start.method}."
         )
     return Mode(known, {name: value[0] for name, value in draws.items()}, inputs, targets, None)
+
+
+def as_it_stands(
+    model: BayesianNeuralNetwork, x: Any, y: Any, device: torch.device | str | None, *, trains: bool
+) -> Mode:
+    """The network's own weights, and the likelihood's unknowns in their priors' middle.
+
+    Args:
+        model: Network, prior and likelihood.
+        x: Inputs, as `fit_map` takes them.
+        y: Targets.
+        device: Where to fit.
+        trains: Whether all weights are to be uncertain then: batch normalisation is refused.
+    """
+    known, inputs, targets = prepared(model, x, y, device, trains=trains)
+    objective = Objective(known, inputs)
+    return Mode(known, objective.weights(objective.free(known.start())), inputs, targets, None)
 
 
 def draws_of(

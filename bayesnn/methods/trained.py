@@ -27,6 +27,8 @@ def from_networks(
 ) -> WeightPosterior:
     """Take trained networks as the draws of a posterior: an ensemble, checkpoints, samples of another program.
 
+    Each runs in ``eval`` mode, with its own buffers: the running statistics of batch normalisation, say.
+
     The model says what the outputs mean. Networks that read raw inputs and predict in raw units go into a model with
     ``standardise=False``. A model that standardises needs the training data ``x, y`` to know their units; its networks
     must then be such as read standardised inputs and predict standardised targets.
@@ -62,7 +64,7 @@ def from_networks(
         raise ValueError("networks must hold one network at least; got none.")
     known = copy.deepcopy(model)
     if x is not None or not isinstance(model, BayesianNeuralNetwork):
-        known, _, _ = prepared(model, x, y, None)
+        known, _, _ = prepared(model, x, y, None, trains=False)
     elif model.standardise and model.num_data is None:
         raise ValueError(
             "a model that standardises must know the data's units; got no data. Pass x= and y=, the training data, if "
@@ -85,14 +87,20 @@ def _state(network: object, number: int, wanted: Mapping[str, Tensor]) -> Mappin
     odd = [name for name in {**wanted, **state} if name not in wanted or name not in state]
     if odd:
         raise ValueError(
-            f"every network must have the names of the model's own; of number {number}, {', '.join(map(repr, odd))} "
-            "are on one side only. Build the model from a network of the same class."
+            f"every network must have the names of the model's own; number {number} is of another architecture: "
+            f"{', '.join(map(repr, odd))} on one side only. Build the model from a network of the same class."
         )
     for name, own in wanted.items():
+        if not isinstance(state[name], Tensor):
+            raise TypeError(
+                f"a state dictionary must hold tensors; {name!r} of number {number} is {state[name]!r}. Pass "
+                "network.state_dict()."
+            )
         if state[name].shape != own.shape:
             raise ValueError(
-                f"every network must have the shapes of the model's own; {name!r} of number {number} is "
-                f"{tuple(state[name].shape)}, not {tuple(own.shape)}. Build the model from a network of the same class."
+                f"every network must have the shapes of the model's own; number {number} is of another architecture: "
+                f"{name!r} is {tuple(state[name].shape)}, not {tuple(own.shape)}. Build the model from a network of "
+                "the same sizes."
             )
     return state
 
@@ -100,21 +108,37 @@ def _state(network: object, number: int, wanted: Mapping[str, Tensor]) -> Mappin
 def _latents(model: BayesianNeuralNetwork, given: Mapping[str, Any], number: int) -> dict[str, Tensor]:
     """Values ``(S, *shape)`` of the likelihood's unknowns."""
     priors = model.latents()
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"latents must be a dictionary of values by site name; got {given!r}. Write latents={{'noise_scale': 0.3}}."
+        )
     if given.keys() != priors.keys():
         raise ValueError(
             f"latents must give the likelihood's unknowns, {', '.join(priors) or 'of which it has none'}; got "
-            f"{', '.join(given) or 'none'}. Write latents={{'noise_scale': 0.3}}, or take a likelihood that knows its "
-            "noise, likelihoods.gaussian.with_noise(0.3)."
+            f"{', '.join(map(str, given)) or 'none'}. Write latents={{'noise_scale': 0.3}}, or take a likelihood that "
+            "knows its noise, likelihoods.gaussian.with_noise(0.3)."
         )
     values = {}
     for name, prior in priors.items():
         shape = prior.batch_shape + prior.event_shape
-        value = torch.as_tensor(given[name], dtype=model.dtype, device=model.device)
+        value = _number(name, given[name], model.dtype).to(model.device)
         fits = value.shape in (torch.Size(()), shape, (number, *shape))
         if not fits or not bool(prior.support.check(value.expand(number, *shape)).all()):
+            found = f" with values from {float(value.min()):.4g}" if value.numel() else ""
             raise ValueError(
                 f"{name} must be of shape {tuple(shape)} or {(number, *shape)} and in its prior's support; got "
-                f"{tuple(value.shape)} with values from {float(value.min()):.4g}."
+                f"{tuple(value.shape)}{found}. Write one number for all networks, or one for each."
             )
         values[name] = value.expand(number, *shape).clone()
     return values
+
+
+def _number(name: str, value: Any, dtype: torch.dtype) -> Tensor:
+    """A latent's values as a tensor."""
+    try:
+        return torch.as_tensor(value, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must be a number, or a tensor or list of them; got {value!r} ({error}). Write "
+            f"latents={{{name!r}: 0.3}}."
+        ) from error

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import norm
 from torch import nn
 
 from bayesnn import BayesianNeuralNetwork, fit_dropout, likelihoods, networks, priors
@@ -134,6 +135,47 @@ def test_the_penalty_is_the_mean_over_draws_of_the_log_prior_of_their_weights():
     assert abs(float(each.mean()) - penalty) < 5 * float(each.std()) / len(each) ** 0.5
 
 
+def test_a_normalisation_behind_a_mask_is_penalised_as_it_is():
+    """Minus the log-prior of every weight as it stands, by scipy; the linear layer's mask alone has its factor."""
+    x, y = data(8)
+    torch.manual_seed(0)
+    layers = [nn.Dropout(0.4), nn.LayerNorm(3), nn.Linear(3, 5), nn.Tanh(), nn.Dropout(0.2), nn.Linear(5, 1)]
+    network = nn.Sequential(*layers).double()
+    with torch.no_grad():
+        network[1].weight.uniform_(0.5, 2.0)
+    given = BayesianNeuralNetwork(network, priors.normal(0.3), likelihoods.gaussian.with_noise(1.0))
+    posterior = fit_dropout(given, x, y, num_epochs=1, learning_rate=1e-12, progress=False)
+
+    def log_prior(value):
+        return norm(0, 0.3).logpdf(value.detach().numpy()).sum()
+
+    wanted = sum(log_prior(value) for name, value in network.named_parameters() if name != "5.weight")
+    wanted += 0.8 * log_prior(network[5].weight / 0.8) + 0.2 * log_prior(0 * network[5].weight)
+    penalty = posterior.history["loss"][0] - posterior.history["misfit"][0]
+    assert penalty == pytest.approx(-wanted / len(x), rel=1e-9)
+
+
+def test_a_tied_weight_is_penalised_as_it_is():
+    x, y = data(8)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Dropout(0.4), nn.Linear(3, 3), nn.Linear(3, 1)).double()
+    network[3].weight = network[0].weight
+    given = BayesianNeuralNetwork(network, priors.normal(0.3), likelihoods.gaussian.with_noise(1.0))
+    posterior = fit_dropout(given, x, y, num_epochs=1, learning_rate=1e-12, progress=False)
+    wanted = sum(norm(0, 0.3).logpdf(value.detach().numpy()).sum() for value in network.parameters())
+    penalty = posterior.history["loss"][0] - posterior.history["misfit"][0]
+    assert penalty == pytest.approx(-wanted / len(x), rel=1e-9)
+
+
+def test_a_layer_that_drops_nothing_has_no_rate():
+    x, y = data(8)
+    network = nn.Sequential(nn.Dropout(0.0), nn.Linear(3, 4), nn.Tanh(), nn.Dropout(0.2), nn.Linear(4, 1)).double()
+    given = BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)
+    assert list(fit_dropout(given, x, y, num_epochs=1, progress=False).summary) == ["rate[3]", "final_loss"]
+    both = fit_dropout(given, x, y, num_epochs=1, progress=False, rate=0.1)
+    assert list(both.summary) == ["rate[0]", "rate[3]", "final_loss"]
+
+
 def test_concrete_rates_move_and_are_told():
     x, y = data(200)
     posterior = fit_dropout(model(0.3), x, y, num_epochs=300, concrete=True, progress=False)
@@ -169,6 +211,11 @@ def test_a_copy_keeps_the_users_network():
         ({"rate": 1.0}, "must lie between 0 and 1; got rate=1.0"),
         ({"length_scale": -1.0}, "length_scale must be positive"),
         ({"precision": 0.0}, "precision must be positive"),
+        ({"rate": "high"}, "rate must be positive, one finite number; got 'high'"),
+        ({"rate": [0.1]}, r"rate must be positive, one finite number; got \[0\.1\]"),
+        ({"length_scale": True}, "length_scale must be positive, one finite number; got True"),
+        ({"precision": float("inf")}, "precision must be positive, one finite number; got inf"),
+        ({"beta": "half"}, "beta must lie between 0 .*; got 'half'"),
         ({"num_samples": 0}, "num_samples must be a whole number"),
         ({"beta": 2.0}, "beta must lie between 0"),
     ],

@@ -4,10 +4,13 @@ import math
 
 import gpytorch
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
+from scipy.stats import halfnorm, lognorm, multivariate_normal
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
+from torch import nn
 
 from bayesnn import BayesianNeuralNetwork, decompose, evaluate, fit_gp, likelihoods, networks
 
@@ -85,12 +88,35 @@ def test_known_noise_stays():
 
 
 def test_a_prior_on_the_noise_is_heeded():
-    import pyro.distributions as dist
-
     x, y = data()
     free = fit_gp(likelihoods.gaussian, x, y, progress=False).latents["noise_scale"]
     tight = likelihoods.gaussian.with_noise(dist.LogNormal(math.log(200.0), 0.01))
     assert float(free) < 100 < float(fit_gp(tight, x, y, progress=False).latents["noise_scale"])
+
+
+@pytest.mark.parametrize("noise", [None, dist.HalfNormal(20.0)], ids=["default prior", "a prior given"])
+def test_the_noise_maximises_marginal_likelihood_times_its_prior(noise):
+    """The slope of both along the noise alone, by scikit-learn and scipy, is 0 there; without the prior it is not."""
+    x, _ = data()
+    y = 1000 + 300 * (x[:, 0] / 3).sin() + 8 * torch.randn(40, dtype=torch.float64)
+    likelihood = likelihoods.gaussian if noise is None else likelihoods.gaussian.with_noise(noise)
+    posterior = fit_gp(likelihood, x, y, progress=False)
+    scale, best = float(y.std(correction=0)), float(posterior.latents["noise_scale"])
+    prior = halfnorm(scale=20.0) if noise is not None else lognorm(1.0, scale=0.3 * scale)
+    kernel = posterior.kernels[0]
+    lengthscales = posterior.lengthscales[0].numpy()
+
+    def slope(log_density):
+        step = 1e-4 * best
+        return (log_density(best + step) - log_density(best - step)) / (2 * step) * best
+
+    def marginal(sigma):
+        oracle = by_sklearn(x, y, "matern", lengthscales, float(kernel.outputscale), sigma / scale)
+        return oracle.log_marginal_likelihood_value_
+
+    assert slope(marginal) + slope(prior.logpdf) == pytest.approx(0, abs=2e-3)
+    assert abs(slope(prior.logpdf)) > 0.1
+    assert posterior.summary["log_marginal_likelihood_per_datum"] == pytest.approx(marginal(best) / len(x), abs=1e-6)
 
 
 def test_several_targets_are_independent_processes():
@@ -171,6 +197,68 @@ def test_deep_kernels_compare_features(num_inducing):
     assert evaluate(posterior(x), y)["rmse"] < 0.8 * float(y.std())
 
 
+@pytest.mark.parametrize("num_inducing", [None, 20], ids=["exact", "variational"])
+def test_deep_kernels_of_embeddings_read_indices(num_inducing):
+    """Words of two kinds: the kernel compares what the network makes of them, not their numbers."""
+    torch.manual_seed(0)
+    words = torch.randint(0, 10, (60, 3))
+    y = (words % 2).sum(1) + 0.1 * torch.randn(60)
+    network = nn.Sequential(nn.Embedding(10, 2), nn.Flatten(), nn.Linear(6, 1))
+    model = BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)
+    options = {"num_inducing": num_inducing, "num_epochs": 60, "learning_rate": 0.05, "progress": False}
+    posterior = fit_gp(model, words, y, deep_kernel=True, **options)
+    inner = posterior.process.inputs.network
+    torch.testing.assert_close(posterior.process.inputs(words), inner[0](words).flatten(1))
+    assert evaluate(posterior(words), y)["rmse"] < 0.5 * float(y.std())
+    with pytest.raises(ValueError, match="x must look like the training inputs"):
+        posterior(words.float())
+
+
+def test_grades_are_learnt():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(120, 1, generator=generator)
+    y = (x[:, 0] > -0.5).long() + (x[:, 0] > 0.5).long()
+    posterior = fit_gp(likelihoods.ordinal, x, y, num_epochs=100, progress=False)
+    assert evaluate(posterior(x), y)["accuracy"] > 0.9
+
+
+def test_which_process_was_fitted_is_told():
+    x, y = data()
+    quick = {"num_epochs": 2, "progress": False}
+    exact = fit_gp(likelihoods.gaussian, x, y, max_exact=40, **quick)
+    assert repr(exact).startswith("GaussianProcess(exact, ")
+    assert "log_marginal_likelihood_per_datum" in exact.summary
+    assert "num_inducing" not in exact.summary
+    for options, number in (({"max_exact": 39}, 40), ({"num_inducing": 7}, 7)):
+        variational = fit_gp(likelihoods.gaussian, x, y, **options, **quick)
+        assert repr(variational).startswith(f"GaussianProcess(variational, {number} inducing points, ")
+        assert variational.summary["num_inducing"] == number
+        assert "elbo_per_datum" in variational.summary
+
+
+def test_the_marginal_likelihood_of_a_deep_kernel_is_that_of_its_features():
+    """Under a narrow prior on the noise, whose density is no part of it."""
+    x, y = data()
+    tight = likelihoods.gaussian.with_noise(dist.LogNormal(math.log(50.0), 0.01))
+    model = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=(4,)), likelihood=tight)
+    posterior = fit_gp(model, x, y, deep_kernel=True, num_epochs=3, progress=False)
+    kernel, scale = posterior.kernels[0], float(y.std(correction=0))
+    with torch.no_grad():
+        features = posterior.process.inputs(x)
+        covariance = kernel(features).to_dense()
+    noise = float(posterior.latents["noise_scale"]) / scale
+    total = multivariate_normal(cov=covariance + noise**2 * torch.eye(len(x))).logpdf((y - y.mean()) / scale)
+    assert posterior.summary["log_marginal_likelihood_per_datum"] == pytest.approx(total / len(x), rel=1e-6)
+
+
+def test_a_kernel_may_have_a_batch_of_the_functions():
+    x, y = data()
+    classes = (y > y.median()).long() + (y > y.mean() + 200)
+    kernel = gpytorch.kernels.RBFKernel(batch_shape=torch.Size([3]))
+    posterior = fit_gp(likelihoods.categorical, x, classes, kernel=kernel, num_epochs=2, progress=False)
+    assert posterior(x).probs.shape == (40, 3)
+
+
 def test_a_kernel_of_your_own_and_pictures():
     x, y = data()
     linear = gpytorch.kernels.ScaleKernel(gpytorch.kernels.LinearKernel())
@@ -188,7 +276,7 @@ def test_it_moves_and_tells_what_it_is():
     x, y = data()
     posterior = fit_gp(likelihoods.gaussian, x, y, num_epochs=5, progress=False)
     torch.testing.assert_close(posterior.to("cpu")(x).mean, posterior(x).mean)
-    assert "GaussianProcess(MaternKernel, Gaussian, S=100" in repr(posterior)
+    assert repr(posterior).startswith("GaussianProcess(exact, MaternKernel, Gaussian, S=100")
     assert posterior.resample(7)(x).num_samples == 7
     assert float(decompose(posterior.resample(1)(x)).epistemic.max()) == 0
 
@@ -199,7 +287,25 @@ BAD = {
     "kernel": ({"kernel": "cubic"}, 'kernel must be "matern", "rbf" or a gpytorch kernel; got \'cubic\''),
     "deep": ({"deep_kernel": True}, "a deep kernel needs a network"),
     "rate": ({"learning_rate": 0.0}, "learning_rate must be positive"),
-    "epochs": ({"num_epochs": 0}, "num_epochs must be 1 or more"),
+    "epochs": ({"num_epochs": 0}, "num_epochs must be 1 or more; got 0"),
+    "a word for a rate": ({"learning_rate": "fast"}, "learning_rate must be positive, one finite number; got 'fast'"),
+    "largest": ({"max_exact": 0}, "max_exact must be a whole number, 1 or more; got 0"),
+    "columns": (
+        {"kernel": gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel(ard_num_dims=5))},
+        "columns as there are, 2; it said.* Write ard_num_dims=2 or leave it out, and active_dims from 0 to 1",
+    ),
+    "columns, inducing": (
+        {"kernel": gpytorch.kernels.RBFKernel(ard_num_dims=5), "num_inducing": 10},
+        "columns as there are, 2; it said.* Write ard_num_dims=2",
+    ),
+    "active columns": (
+        {"kernel": gpytorch.kernels.RBFKernel(active_dims=[0, 7])},
+        "columns as there are, 2; it said.*active_dims from 0 to 1",
+    ),
+    "batch": (
+        {"kernel": gpytorch.kernels.RBFKernel(batch_shape=torch.Size([3]))},
+        r"one covariance \(N, N\) of N inputs; it gave \(3, 2, 2\) for N = 2. Leave batch_shape out",
+    ),
 }
 
 
@@ -210,10 +316,21 @@ def test_settings_out_of_range(options, words):
         fit_gp(likelihoods.gaussian, x, y, progress=False, **options)
 
 
+@pytest.mark.parametrize("number", [2.5, "many"])
+def test_epochs_are_whole(number):
+    with pytest.raises(TypeError, match=f"num_epochs must be a whole number; got {number!r}"):
+        fit_gp(likelihoods.gaussian, *data(), num_epochs=number, progress=False)
+
+
 def test_data_that_do_not_suit():
     x, y = data()
-    with pytest.raises(ValueError, match="one network output per class, two at least"):
-        fit_gp(likelihoods.categorical, x, torch.zeros(40), progress=False)
+    for classes in (likelihoods.categorical, likelihoods.ordinal):
+        with pytest.raises(ValueError, match="targets must be of two classes at least; got class 0 alone"):
+            fit_gp(classes, x, torch.zeros(40), progress=False)
+        with pytest.raises(ValueError, match=r"labels must lie in \[0, 1\].*got values from -1 to -1"):
+            fit_gp(classes, x, -torch.ones(40), progress=False)
+        with pytest.raises(ValueError, match="labels must be integers"):
+            fit_gp(classes, x, torch.full((40,), 0.5), progress=False)
     with pytest.raises(ValueError, match="need 1 network outputs"):
         fit_gp(BayesianNeuralNetwork(networks.mlp(2, 2), likelihood=likelihoods.gaussian), x, y, progress=False)
     posterior = fit_gp(likelihoods.gaussian, x, y, num_epochs=2, progress=False)

@@ -1,11 +1,15 @@
 """fit_last_layer against dense normals, scipy's optimiser and fit_svi."""
 
+import copy
+import warnings
+
 import pyro.distributions as dist
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import lognorm, multivariate_normal
 from torch import nn
+from torch.func import functional_call
 
 from bayesnn import BayesianNeuralNetwork, evaluate, fit_map, fit_svi, likelihoods, networks, priors
 from bayesnn.methods.last_layer import fit_last_layer
@@ -238,6 +242,48 @@ def test_digits_gain_by_a_bayesian_last_layer():
 def test_settings_out_of_range(options, words):
     with pytest.raises(ValueError, match=words):
         fit_last_layer(model(), *data(), progress=False, **options)
+
+
+def normalised(num_outputs):
+    """A network with batch normalisation that has seen data, in train mode still."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, num_outputs)).double()
+    for _ in range(20):
+        network(5 + 3 * torch.randn(50, 2, dtype=torch.float64))
+    return network
+
+
+@pytest.mark.parametrize("kind", ["in closed form", "by svi"])
+def test_a_body_with_batch_normalisation_stays_in_eval_mode(kind):
+    x, y = data()
+    network = normalised(1 if kind == "in closed form" else 3)
+    plain, before = copy.deepcopy(network).eval(), copy.deepcopy(network.state_dict())
+    if kind == "in closed form":
+        likelihood = likelihoods.gaussian.with_noise(4.0)
+    else:
+        likelihood, y = likelihoods.categorical, (y > y.median()).long() + (y > y.mean() + 20)
+    given = BayesianNeuralNetwork(network, likelihood=likelihood, standardise=False)
+    with warnings.catch_warnings(action="ignore"):  # so short a fit is not settled
+        posterior = fit_last_layer(given, x, y, body="network", num_samples=4, **QUICK)
+    own = {name: value[None] for name, value in plain.named_parameters() if name.startswith("3")}
+    drawn = {name: posterior.weights[name] for name in own}
+    for weights in (own, drawn):
+        found = posterior.model.predict(weights, x)
+        for s in range(len(weights["3.bias"])):
+            wanted = functional_call(plain, {name: value[s] for name, value in weights.items()}, (x,))
+            if kind == "in closed form":
+                torch.testing.assert_close(found.mean[s], wanted[:, 0])
+            else:
+                torch.testing.assert_close(found.probs[s], wanted.softmax(1))
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not torch.allclose(network(x), plain(x))  # in train mode it is another map
+
+
+def test_a_body_with_batch_normalisation_is_not_fitted():
+    given = BayesianNeuralNetwork(normalised(1), likelihood=likelihoods.gaussian)
+    with pytest.raises(ValueError, match=r"batch normalisation makes .*fit_last_layer\(\.\.\., body=.network.\)"):
+        fit_last_layer(given, *data(), **QUICK)
 
 
 def test_a_network_that_does_not_end_with_a_linear_layer():

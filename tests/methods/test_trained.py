@@ -46,6 +46,40 @@ def test_nothing_that_was_given_is_changed_or_kept():
     assert torch.equal(posterior(x).probs, wanted)
 
 
+def normalised(channels):
+    """Two networks with batch normalisation, trained for a little while on data of different units."""
+    nets = []
+    for unit in (1.0, 30.0):
+        flat = [nn.Linear(2, 6), nn.BatchNorm1d(6), nn.ReLU()]
+        maps = [nn.Unflatten(1, (1, 2)), nn.Conv1d(1, 3, 1), nn.BatchNorm1d(3), nn.ReLU(), nn.Flatten()]
+        net = nn.Sequential(*(maps if channels else flat), nn.Linear(6, 3))
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+        for _ in range(5):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(net(unit * (1 + torch.randn(40, 2))), torch.arange(40) % 3).backward()
+            optimiser.step()
+        nets.append(net)
+    return nets
+
+
+@pytest.mark.parametrize("channels", [False, True], ids=["columns", "channels"])
+def test_batch_normalisation_uses_each_networks_own_running_statistics(channels):
+    nets, x, y = normalised(channels), 10 * torch.randn(8, 2), torch.arange(8) % 3
+    before = copy.deepcopy([net.state_dict() for net in nets])
+    fresh = copy.deepcopy(nets[0])
+    for module in fresh:
+        if isinstance(module, nn.BatchNorm1d):
+            module.reset_running_stats()
+    for given in ({}, {"x": x, "y": y}):
+        predictive = from_networks(model(fresh), nets, **given)(x)
+        for s, net in enumerate(nets):
+            assert net.training
+            torch.testing.assert_close(predictive.members.probs[s], copy.deepcopy(net).eval()(x).softmax(1))
+            assert not torch.allclose(predictive.members.probs[s], copy.deepcopy(net)(x).softmax(1), atol=0.01)
+    for net, state in zip(nets, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
 class Scaled(nn.Module):
     """A network with a buffer that its output depends on."""
 
@@ -101,11 +135,20 @@ BAD = {
     "a generator": (lambda nets: (net for net in nets), TypeError, "got generator"),
     "none": (lambda nets: [], ValueError, "hold one network at least"),
     "a number": (lambda nets: [nets[0], 3], TypeError, "number 1 is 3"),
-    "other names": (lambda nets: [nets[0], Other()], ValueError, "of number 1, '1.weight'.*'one.bias' are on one side"),
+    "other names": (
+        lambda nets: [nets[0], Other()],
+        ValueError,
+        "number 1 is of another architecture: '1.weight'.*'one.bias' on one side",
+    ),
     "other shapes": (
         lambda nets: [*nets, *trained(1, hidden=7)],
         ValueError,
-        r"'1.weight' of number 3 is \(7, 2\), not \(6, 2\)",
+        r"number 3 is of another architecture: '1.weight' is \(7, 2\), not \(6, 2\)",
+    ),
+    "no tensor": (
+        lambda nets: [{**nets[0].state_dict(), "1.bias": "zeros"}],
+        TypeError,
+        r"hold tensors; '1.bias' of number 0 is 'zeros'. Pass network.state_dict\(\)",
     ),
 }
 
@@ -135,10 +178,29 @@ def test_refuses_what_is_no_model():
         ({"noise": 0.3}, "unknowns, noise_scale; got noise"),
         ({"noise_scale": [0.3, 0.2]}, r"noise_scale must be of shape \(\) or \(3,\).*got \(2,\)"),
         ({"noise_scale": -0.3}, "in its prior's support; got .* with values from -0.3"),
+        ({"noise_scale": []}, r"noise_scale must be of shape .*got \(0,\)\. Write one number"),
+        ({1: 0.3}, "unknowns, noise_scale; got 1"),
     ],
     ids=str,
 )
 def test_latents_that_do_not_fit(latents, words):
     nets = trained(num_outputs=1)
     with pytest.raises(ValueError, match=words):
+        from_networks(model(nets[0], likelihoods.gaussian), nets, latents=latents)
+
+
+@pytest.mark.parametrize(
+    ("latents", "words"),
+    [
+        ("noise", "latents must be a dictionary of values by site name; got 'noise'"),
+        ([0.3], r"latents must be a dictionary .*; got \[0\.3\]"),
+        ({"noise_scale": "small"}, "noise_scale must be a number, or a tensor or list of them; got 'small'"),
+        ({"noise_scale": None}, "noise_scale must be a number, .*; got None"),
+        ({"noise_scale": [[1.0], [2.0, 3.0]]}, "noise_scale must be a number"),
+    ],
+    ids=str,
+)
+def test_latents_of_the_wrong_kind(latents, words):
+    nets = trained(num_outputs=1)
+    with pytest.raises(TypeError, match=words):
         from_networks(model(nets[0], likelihoods.gaussian), nets, latents=latents)
