@@ -24,7 +24,7 @@ from bayesnn.priors import center
 from bayesnn.reparameterisation import Noise
 from bayesnn.seeding import seeded
 
-__all__ = ["AutoNormal", "built", "give_local_parameters", "guide_draws"]
+__all__ = ["AutoNormal", "built", "elementwise", "give_local_parameters", "guide_draws", "leaf"]
 
 
 class AutoNormal(PyroAutoNormal):
@@ -95,9 +95,9 @@ class AutoNormal(PyroAutoNormal):
         for name, scale in self._scale_of_site.items():
             if name not in self.supports:
                 raise ValueError(f"init_scale names no latent site {name!r}; the sites are {', '.join(self.supports)}.")
-            _leaf(self.scales, name).data.fill_(math.log(scale))
+            leaf(self.scales, name).data.fill_(math.log(scale))
         for name, matrix in self.axes.items():
-            loc = _leaf(self.locs, name)
+            loc = leaf(self.locs, name)
             loc.data = loc.data @ matrix
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ class AutoNormal(PyroAutoNormal):
         base = dist.Normal(*self._get_loc_and_scale(name))
         if name in self._buffer_of_axes:
             return dist.TransformedDistribution(base.to_event(self._event_dims[name]), Rotation(self.axes[name]))
-        transform, event_dim = _elementwise(self.supports[name]), self._event_dims[name]
+        transform, event_dim = elementwise(self.supports[name]), self._event_dims[name]
         if transform is None:  # several numbers constrained together, as on a simplex
             return dist.TransformedDistribution(base.to_event(event_dim), biject_to(self.supports[name]))
         if transform == identity_transform:
@@ -138,7 +138,7 @@ class AutoNormal(PyroAutoNormal):
         """Mean and standard deviation of every site of real support by name, shaped like the site."""
         moments = {}
         for name, support in self.supports.items():
-            if _elementwise(support) == identity_transform:
+            if elementwise(support) == identity_transform:
                 loc, scale = self._get_loc_and_scale(name)
                 if name in self.axes:
                     axes = self.axes[name]
@@ -264,13 +264,13 @@ def _start_at(model: Callable, start: Mapping[str, Tensor] | None) -> Callable:
     return init_to_value(values=values, fallback=fallback)
 
 
-def _leaf(holder: torch.nn.Module, name: str) -> torch.nn.Parameter:
+def leaf(holder: torch.nn.Module, name: str) -> torch.nn.Parameter:
     """The unconstrained parameter behind ``holder.<name>``."""
     path, _, last = name.rpartition(".")
     return getattr(holder.get_submodule(path), last + "_unconstrained")
 
 
-def _elementwise(support: constraints.Constraint) -> Transform | None:
+def elementwise(support: constraints.Constraint) -> Transform | None:
     """The map from the real line to the support, where it works on each number for itself."""
     inner = support.base_constraint if isinstance(support, constraints.independent) else support
     if isinstance(inner, type(constraints.positive)) and inner.lower_bound == 0:

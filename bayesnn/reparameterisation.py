@@ -20,7 +20,6 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -53,12 +52,6 @@ class Noise(NamedTuple):
     axes: Tensor | None = None
 
 
-@dataclass
-class _Site:
-    noise: Noise
-    value: Tensor
-
-
 class PerDatumNoise(TorchFunctionMode):
     """While on, linear and convolutional layers draw their weights' noise for each datum.
 
@@ -69,21 +62,23 @@ class PerDatumNoise(TorchFunctionMode):
 
     def __init__(self, values: Mapping[str, Tensor], noise: Mapping[str, Noise]) -> None:
         super().__init__()
-        self._site_of = {id(values[name]): _Site(normal, values[name]) for name, normal in noise.items()}
+        self._noise_of = {id(values[name]): normal for name, normal in noise.items()}
 
     def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer a layer's call; pass all others on."""
         kwargs = kwargs or {}
         if func is F.linear or func in _CONVOLUTIONS:
             x, weight, bias, rest, options = _layer_arguments(args, kwargs)
-            site = self._site_of.get(id(weight))
-            if site is not None:
-                noise = self._site_of.get(id(bias)) if bias is not None else None
+            noise = self._noise_of.get(id(weight))
+            if noise is not None:
+                bias_noise = self._noise_of.get(id(bias)) if bias is not None else None
                 if func is F.linear and x.ndim == 2:
-                    return _local(x, site, bias, noise)
-                if site.noise.axes is not None:  # flipped signs would not keep the correlations of its columns
+                    return _local(x, noise, bias, bias_noise)
+                if noise.axes is not None:  # flipped signs would not keep the correlations of its columns
                     return func(*args, **kwargs)
-                return _flipout(lambda a, w: func(a, w, None, *rest, **options), x, site, bias, noise, func is F.linear)
+                return _flipout(
+                    lambda a, w: func(a, w, None, *rest, **options), x, noise, bias, bias_noise, func is F.linear
+                )
         return func(*args, **kwargs)
 
 
@@ -157,37 +152,72 @@ def _tensors(values: Iterable[Any]) -> list[Tensor]:
     return found
 
 
-def _local(x: Tensor, site: _Site, bias: Tensor | None, bias_site: _Site | None) -> Tensor:
-    loc, scale, axes = site.noise
-    x = x if axes is None else x @ axes
-    mean = F.linear(x, loc, bias if bias_site is None else bias_site.noise.loc)
-    variance = F.linear(x.square(), scale.square(), None if bias_site is None else bias_site.noise.scale.square())
-    return mean + variance.clamp_min(_SMALLEST_VARIANCE).sqrt() * torch.randn_like(mean)
+def _without_bias(func: Callable, rest: Any, options: Mapping[str, Any], x: Tensor, weight: Tensor) -> Tensor:
+    return func(x, weight, None, *rest, **options)
+
+
+def _local(x: Tensor, noise: Noise, bias: Tensor | None, bias_noise: Noise | None) -> Tensor:
+    x = x if noise.axes is None else x @ noise.axes
+    bias, bias_scale = (bias, None) if bias_noise is None else (bias_noise.loc, bias_noise.scale)
+    drawn = torch.randn(len(x), len(noise.loc), dtype=x.dtype, device=x.device)
+    return _LocalLinear.apply(x, noise.loc, noise.scale, bias, bias_scale, drawn)
+
+
+class _LocalLinear(torch.autograd.Function):
+    r"""Outputs :math:`h + \epsilon \sqrt{v}`, :math:`h = x \mu^T + b` and :math:`v = x^2 (\sigma^2)^T + \sigma_b^2`.
+
+    The gradients stand here because autograd's own would go through three times as many operations.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, loc: Tensor, scale: Tensor, bias: Tensor | None, bias_scale: Tensor | None, noise: Tensor
+    ) -> Tensor:
+        """The outputs ``(B, out)``."""
+        squares, variances = x * x, scale * scale
+        spread = F.linear(squares, variances, None if bias_scale is None else bias_scale * bias_scale)
+        spread = spread.clamp_min_(_SMALLEST_VARIANCE).sqrt_()
+        ctx.save_for_backward(x, squares, loc, scale, variances, bias_scale, noise / spread)
+        ctx.has_bias = bias is not None
+        return torch.addcmul(F.linear(x, loc, bias), noise, spread)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients by input, mean, scale, bias and its scale."""
+        x, squares, loc, scale, variances, bias_scale, noise_over_spread = ctx.saved_tensors
+        by_mean = outer[0]
+        by_spread = by_mean * noise_over_spread  # twice the gradient by the variance
+        by_x = None
+        if ctx.needs_input_grad[0]:
+            by_x = torch.addcmul(by_mean @ loc, x, by_spread @ variances)
+        by_scale = (by_spread.T @ squares).mul_(scale)
+        by_bias = by_mean.sum(0) if ctx.has_bias else None
+        by_bias_scale = None if bias_scale is None else by_spread.sum(0) * bias_scale
+        return by_x, by_mean.T @ x, by_scale, by_bias, by_bias_scale, None
 
 
 def _flipout(
     layer: Callable[[Tensor, Tensor], Tensor],
     x: Tensor,
-    site: _Site,
+    noise: Noise,
     bias: Tensor | None,
-    bias_site: _Site | None,
+    bias_noise: Noise | None,
     features_last: bool,
 ) -> Tensor:
-    loc = site.noise.loc
+    loc = noise.loc
     mean = layer(x, loc)
     axis = -1 if features_last else 1
     signs_in = _signs(x, axis)
     signs_out = _signs(mean, axis)
-    outputs = mean + layer(x * signs_in, site.value - loc) * signs_out
+    perturbation = noise.scale * torch.randn_like(loc)
+    outputs = mean + layer(x * signs_in, perturbation) * signs_out
     if bias is None:
         return outputs
     shape = [1] * outputs.ndim
     shape[axis] = -1
-    outputs = outputs + (bias if bias_site is None else bias_site.noise.loc).view(shape)
-    if bias_site is not None:
-        outputs = outputs + bias_site.noise.scale.view(shape) * torch.randn(
-            signs_out.shape, dtype=x.dtype, device=x.device
-        )
+    outputs = outputs + (bias if bias_noise is None else bias_noise.loc).view(shape)
+    if bias_noise is not None:
+        outputs = outputs + bias_noise.scale.view(shape) * torch.randn(signs_out.shape, dtype=x.dtype, device=x.device)
     return outputs
 
 

@@ -19,7 +19,9 @@ from bayesnn.checks import check_count
 __all__ = ["History", "Loss", "Minibatches", "optimise"]
 
 Loss = Callable[[int, Sequence[Tensor]], dict[str, Tensor]]
-"""``(step, batch) -> terms``: a dictionary of scalars, per datum, whose ``"loss"`` is what is minimised."""
+"""``(step, batch) -> terms``: a dictionary of scalars, per datum, whose ``"loss"`` is what is minimised.
+
+A loss that has no graph of its gradient has put the gradient into the parameters itself."""
 
 Callback = Callable[[int, dict[str, float]], object]
 """Called after each epoch with its number and the mean of each term."""
@@ -146,8 +148,9 @@ def optimise(
                 rate = final_rate + (1 - final_rate) * (1 + math.cos(math.pi * step / num_steps)) / 2
                 optimiser.param_groups[0]["lr"] = learning_rate * rate
                 terms = loss(step, batch)
-                optimiser.zero_grad(set_to_none=True)
-                terms["loss"].backward()
+                if terms["loss"].requires_grad:
+                    optimiser.zero_grad(set_to_none=True)
+                    terms["loss"].backward()
                 optimiser.step()
                 for name, value in terms.items():
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * batch[0].shape[batches.axis]

@@ -17,6 +17,7 @@ from bayesnn.axes import principal_axes
 from bayesnn.checks import check_count
 from bayesnn.elbo import MeanFieldELBO
 from bayesnn.fitting import epochs_for, isolated, prepared, prepared_pyro_model
+from bayesnn.flat_elbo import FlatELBO
 from bayesnn.guides import AutoNormal, built, guide_draws
 from bayesnn.methods.map import fit_map
 from bayesnn.model import BayesianNeuralNetwork
@@ -144,25 +145,42 @@ def fit_svi(
             objective.per_datum_noise = _per_datum_sites(known, fitted, few)
         total_steps = epochs * math.ceil(len(inputs) / batch_size)
 
+        few_operations: FlatELBO | None = None
+        if elbo is None and FlatELBO.serves(known, fitted):
+            assert isinstance(known, BayesianNeuralNetwork)
+            assert isinstance(fitted, AutoNormal)
+            few_operations = FlatELBO(
+                known, fitted, inputs, targets, per_datum=objective.per_datum_noise, num_particles=num_particles
+            )
+
         def loss(step: int, batch: Sequence[Tensor]) -> dict[str, Tensor]:
             if elbo is not None:
                 return {"loss": elbo.differentiable_loss(known, fitted, *batch) / len(inputs)}
+            weight = temperature * (min(1.0, (step + 1) / (warmup * total_steps)) if warmup else 1.0)
+            if few_operations is not None:
+                return few_operations(batch, weight)
             fit, divergence = objective.terms(known, fitted, *batch)
             fit = fit * known.likelihood_factor(len(batch[0]))
-            weight = temperature * (min(1.0, (step + 1) / (warmup * total_steps)) if warmup else 1.0)
             misfit, kl = -fit / len(inputs), divergence / len(inputs)
             return {"loss": misfit + weight * kl, "misfit": misfit, "kl": kl}
 
+        if few_operations is not None:
+            leaves, data = [few_operations.parameters], [few_operations.inputs, few_operations.targets]
+        else:
+            modules, data = (fitted, *known.trainable()), [inputs, targets]
+            leaves = [leaf for module in modules for leaf in module.parameters() if leaf.requires_grad]
         history = optimise(
             loss,
-            [leaf for module in (fitted, *known.trainable()) for leaf in module.parameters() if leaf.requires_grad],
-            Minibatches([inputs, targets], batch_size),
+            leaves,
+            Minibatches(data, batch_size),
             num_epochs=epochs,
             learning_rate=_step_size(model) if learning_rate is None else learning_rate,
             progress=progress,
             callback=callback,
             label="svi",
         )
+        if few_operations is not None:
+            few_operations.release()
         summary = final_figures(known, fitted, inputs, targets) if elbo is None else {}
     if summary and warmup <= WINDOW_STARTS:
         summary["elbo_rise"] = rise(history)

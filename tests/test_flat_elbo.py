@@ -1,0 +1,182 @@
+"""The objective in few operations against `MeanFieldELBO`'s parts and autograd, given the same noise."""
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from bayesnn import BayesianNeuralNetwork, fit_svi, likelihoods, networks, priors
+from bayesnn.axes import principal_axes
+from bayesnn.elbo import site_divergence
+from bayesnn.fitting import isolated
+from bayesnn.flat_elbo import FlatELBO
+from bayesnn.guides import AutoNormal
+from bayesnn.priors import FittedNormal
+from bayesnn.reparameterisation import PerDatumNoise, local_sites
+
+NUM_DATA, WEIGHT = 40, 0.7
+
+
+def data(shape, classes):
+    generator = torch.Generator().manual_seed(1)
+    x = 3 + 2 * torch.randn(NUM_DATA, *shape, dtype=torch.float64, generator=generator)
+    y = x.flatten(1).sum(1)
+    return x, (y > y.median()).long() if classes else y
+
+
+def norm_net():
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 2))
+
+
+class Shared(nn.Module):
+    """Reads its inputs twice, so that they cannot be turned for one of the readers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(3, 9), nn.Linear(3, 9), nn.Linear(9, 1)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(x)) + self.second(x.flip(1)))
+
+
+CASES = {
+    "latent noise": (lambda: networks.mlp(3, 1, hidden=9), (3,), likelihoods.gaussian, None),
+    "two targets": (lambda: networks.mlp(3, 2, hidden=9), (3,), likelihoods.gaussian, None),
+    "known noise": (lambda: networks.mlp(3, 1, hidden=()), (3,), likelihoods.gaussian.with_noise(0.5), None),
+    "classes": (lambda: networks.mlp((3, 4), 2, hidden=(9, 8)), (3, 4), likelihoods.categorical, None),
+    "fixed prior": (lambda: networks.mlp(3, 2, hidden=9), (3,), likelihoods.categorical, priors.normal(0.8, loc=0.0)),
+    "off center": (lambda: nn.Linear(3, 1), (3,), likelihoods.gaussian, priors.normal(0.8, loc=0.3)),
+    "convolutions": (lambda: networks.conv_net((4, 4), 2, channels=(3,)), (4, 4), likelihoods.categorical, None),
+    "gains": (norm_net, (3,), likelihoods.categorical, None),
+    "two readers": (Shared, (3,), likelihoods.gaussian, None),
+}
+
+
+def made(name, rotate):
+    network, shape, likelihood, prior = CASES[name]
+    x, y = data(shape, likelihood is likelihoods.categorical)
+    y = torch.stack([y, -2 * y], 1) if name == "two targets" else y
+    torch.manual_seed(0)
+    model = BayesianNeuralNetwork(network().double(), prior=prior, likelihood=likelihood).for_data(x, y)
+    sites = local_sites(model.run, model.start(), x, y)
+    axes = principal_axes(model, x, sites) if rotate and name != "off center" else {}
+    return model, AutoNormal(model, x, y, axes=axes, init_scale=0.3), x, y, sites
+
+
+def reference(model, guide, x, y, sites, num_shared, seed):
+    """Misfit and divergence by the guide's own distributions, at the same draws."""
+    torch.manual_seed(seed)
+    noise = torch.randn(num_shared, dtype=torch.float64)
+    values, start = {}, 0
+    for name in (name for name in guide.supports if name not in sites):
+        loc, scale = guide._get_loc_and_scale(name)
+        value = loc + scale * noise[start : start + loc.numel()].view_as(loc)
+        value = value @ guide.axes[name].T if name in guide.axes else value
+        values[name] = value.exp() if name in model.latents() else value
+        start += loc.numel()
+    values |= {name: torch.zeros_like(guide._get_loc_and_scale(name)[0]) for name in sites}  # they stand for the noise
+    with PerDatumNoise(values, guide.noise(sites)):
+        misfit = -model.log_likelihood(values, x, y).sum() / len(x)
+    prior = {name: p.to_event() for name, p in model.priors().items()} | model.latents()
+    kl = sum(site_divergence(site, prior[name], site.rsample()) for name, site in guide.sites().items())
+    return misfit, kl / NUM_DATA
+
+
+@pytest.mark.parametrize("per_datum", [False, True], ids=["shared", "per datum"])
+@pytest.mark.parametrize("rotate", [False, True], ids=["columns", "axes"])
+@pytest.mark.parametrize("name", CASES)
+def test_terms_and_gradient_are_those_of_the_reference(name, rotate, per_datum):
+    with isolated(0, torch.device("cpu")):
+        model, guide, x, y, local = made(name, rotate)
+        sites = local if per_datum else []
+        assert FlatELBO.serves(model, guide)
+        batch = slice(5, 25)
+        _, same, _, _, _ = made(name, rotate)
+        flat = FlatELBO(model, same, x, y, per_datum=sites)
+        torch.manual_seed(3)
+        terms = flat([flat.inputs[batch], flat.targets[batch]], WEIGHT)
+        shared = sum(guide._get_loc_and_scale(n)[0].numel() for n in guide.supports if n not in sites)
+        misfit, kl = reference(model, guide, x[batch], y[batch], sites, shared, 3)
+        (misfit + WEIGHT * kl).backward()
+        assert float(terms["misfit"]) == pytest.approx(misfit.item(), rel=1e-9)
+        assert float(terms["kl"]) == pytest.approx(kl.item(), rel=1e-9)
+        assert float(terms["loss"]) == pytest.approx((misfit + WEIGHT * kl).item(), rel=1e-9)
+        order = [n for n in guide.supports if n not in sites] + [n for n in guide.supports if n in sites]
+        leaves = dict(guide.named_parameters())
+        expected = [leaves[f"{kind}.{n}_unconstrained"].grad.flatten() for kind in ("locs", "scales") for n in order]
+        torch.testing.assert_close(flat.parameters.grad, torch.cat(expected), rtol=1e-8, atol=1e-10)
+
+
+def test_the_guide_moves_with_the_vector_until_it_is_released():
+    with isolated(0, torch.device("cpu")):
+        model, guide, x, y, _ = made("latent noise", False)
+        before = {name: value.detach().clone() for name, value in guide.named_parameters()}
+        flat = FlatELBO(model, guide, x, y)
+        with torch.no_grad():
+            flat.parameters += 1
+        for name, value in guide.named_parameters():
+            torch.testing.assert_close(value.detach(), before[name] + 1)
+        flat.release()
+        with torch.no_grad():
+            flat.parameters += 1
+        for name, value in guide.named_parameters():
+            torch.testing.assert_close(value.detach(), before[name] + 1)
+
+
+def test_several_particles_are_averaged():
+    with isolated(0, torch.device("cpu")):
+        model, guide, x, y, _ = made("latent noise", False)
+        several, one = (FlatELBO(model, guide, x, y, num_particles=n) for n in (3, 1))
+        torch.manual_seed(5)
+        found, slope = several([several.inputs, several.targets]), several.parameters.grad.clone()
+        torch.manual_seed(5)
+        alone = [(one([one.inputs, one.targets]), one.parameters.grad.clone()) for _ in range(3)]
+        assert float(found["loss"]) == pytest.approx(sum(float(terms["loss"]) for terms, _ in alone) / 3)
+        torch.testing.assert_close(slope, sum(part for _, part in alone) / 3)
+
+
+def test_inputs_are_turned_only_where_one_layer_reads_them():
+    with isolated(0, torch.device("cpu")):
+        for name, turned in (("latent noise", True), ("classes", True), ("two readers", False)):
+            model, guide, x, y, sites = made(name, True)
+            assert guide.axes
+            flat = FlatELBO(model, guide, x, y, per_datum=sites)
+            assert flat.inputs.shape == x.shape
+            assert flat.inputs.allclose(model.standardised(x)) is not turned
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (BayesianNeuralNetwork(nn.Linear(3, 1), prior=priors.laplace(), likelihood=likelihoods.gaussian), "Laplace"),
+        (
+            BayesianNeuralNetwork(nn.Linear(3, 1), likelihood=likelihoods.gaussian.with_noise(dist.HalfNormal(1.0))),
+            "a noise scale that is not log-normal",
+        ),
+    ],
+)
+def test_what_it_does_not_serve_is_fitted_by_the_reference(model, why):
+    x, y = data((3,), False)
+    x, y = x.float(), y.float()
+    with isolated(0, torch.device("cpu")):
+        known = model.for_data(x, y)
+        assert not FlatELBO.serves(known, AutoNormal(known, x, y)), why
+    with pytest.warns(UserWarning, match="the ELBO"):
+        posterior = fit_svi(model, x, y, num_epochs=2, warmup=0.0, num_samples=3, progress=False)
+    assert posterior(x).mean.isfinite().all()
+
+
+def test_prior_scales_follow_the_guide():
+    with isolated(0, torch.device("cpu")):
+        model, guide, x, y, _ = made("latent noise", False)
+        flat = FlatELBO(model, guide, x, y)
+        batch = [flat.inputs, flat.targets]
+        optimiser = torch.optim.Adam([flat.parameters], lr=0.05)
+        for _ in range(11):  # the eleventh step fits them anew
+            flat(batch)
+            moments = {n: tuple(v.detach().clone() for v in guide._get_loc_and_scale(n)) for n in guide.supports}
+            optimiser.step()
+        scales = [prior.fitted(*moments[name]).scale if isinstance(prior, FittedNormal) else prior.scale
+                  for name, prior in model.priors().items()]  # fmt: skip
+        expected = -2 * sum(float(scale.log().sum()) for scale in scales)  # the noise scale's own is 1, its log 0
+        assert float(flat._log_precision) == pytest.approx(expected)
