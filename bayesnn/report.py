@@ -108,6 +108,11 @@ def _pictures(run: Run, name: str) -> list[str]:
     truth = [f"is {split.classes[int(label)]}" for label in split.y_test] + ["unseen"] * len(strange)
     pictures = plots.uncertain_pictures(torch.cat([split.x_test, strange]), both, truth=truth, classes=split.classes)
     parts.append(_picture(pictures, f"{name}: most uncertain pictures, aleatoric and epistemic part in nats"))
+    if name in run.ambiguous:
+        groups = {"test pictures": inside, "never seen": outside, "ambiguous": run.ambiguous[name]}
+        figure = Figure(figsize=(5.5, 4.4), layout="constrained")
+        plots.aleatoric_epistemic(groups, ax=figure.subplots())
+        parts.append(_picture(figure, f"{name}: aleatoric against epistemic part of each picture"))
     kinds = {"never seen": (strange, outside), "ambiguous": (split.x_ambiguous, run.ambiguous.get(name))}
     for kind, (x, predictive) in kinds.items():
         if x is not None and predictive is not None and split.x_ambiguous is not None:

@@ -163,6 +163,7 @@ def test_the_unseen_and_the_ambiguous_pictures_are_shown(tmp_path):
     told = [image["alt"] for image in page.all("img")]
     for kind in ("never seen", "ambiguous"):
         assert f"map: {kind} pictures, aleatoric and epistemic part in nats" in told
+    assert "map: aleatoric against epistemic part of each picture" in told
     text = " ".join(page.words)
     assert "Some of the training pictures are mixtures of two." in text
     headings = set(page.cells[: page.cells.index("map")])

@@ -1,0 +1,165 @@
+"""Does the uncertainty tell mistakes and strangers? Histograms, ROC curves, and the risk of what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from bayesnn.metrics.detection import aurc, auroc, risk_coverage, roc_curve
+from bayesnn.plots.canvas import COLOURS, new_axes
+from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.tasks import mistakes, truth
+from bayesnn.uncertainty import all_scores, scores
+
+__all__ = ["detection_histogram", "risk_coverage_curve", "roc"]
+
+_STYLES = ("-", "--", ":", "-.")
+"""Lines of scores, of which no colour tells a part."""
+
+
+def detection_histogram(
+    inside: Tensor, outside: Tensor, *, score: str, unit: str = "nats", ax: Axes | None = None
+) -> Axes:
+    """Histograms of an uncertainty score on inputs like the training data and on inputs from elsewhere.
+
+    Args:
+        inside: Score of the inputs from the training data's world ``(N,)``.
+        outside: Score of the others ``(M,)``.
+        score: Its name.
+        unit: Its unit.
+        ax: Where to draw.
+    """
+    ax = new_axes(ax)
+    kinds = {"inside": inside.detach().cpu().double().numpy(), "outside": outside.detach().cpu().double().numpy()}
+    if not all(len(values) for values in kinds.values()):
+        raise ValueError("a histogram needs one score of each kind at least.")
+    smallest, largest = (float(end([end(values) for values in kinds.values()])) for end in (np.min, np.max))
+    ax.set(xlabel=f"{score} ({unit})", ylabel="fraction of inputs")
+    if largest - smallest <= 1e-6 * max(abs(smallest), abs(largest)) or max(abs(smallest), abs(largest)) < 1e-7:
+        # Mutual information of one draw is 0 but for rounding.
+        ax.text(
+            0.5, 0.5, f"{0.0 if abs(smallest) < 1e-7 else smallest:.3g} everywhere", ha="center", transform=ax.transAxes
+        )
+        return ax
+    bins = np.linspace(min(smallest, 0.0), largest, 31).tolist()
+    for name, label in (("inside", "known classes"), ("outside", "never seen")):
+        share = np.full(len(kinds[name]), 1 / len(kinds[name]))
+        ax.hist(kinds[name], bins, weights=share, color=COLOURS[name], alpha=0.35)
+        ax.hist(kinds[name], bins, weights=share, color=COLOURS[name], histtype="step", lw=1.5, label=label)
+    ax.set(xlim=(bins[0], bins[-1]))
+    ax.legend(frameon=False)
+    return ax
+
+
+def roc(by_score: Mapping[str, Tensor], positive: Tensor, *, ax: Axes | None = None) -> Axes:
+    """Receiver operating characteristic of one or several scores: what is found over what is suspected in vain.
+
+    Args:
+        by_score: Uncertainty ``(N,)`` by name, as `scores` and `all_scores` give it.
+        positive: Whether each input is of the kind looked for ``(N,)``: a mistake, or from another world.
+        ax: Where to draw.
+
+    Returns:
+        The axes; the legend has the area under each curve.
+
+    Raises:
+        TypeError: If the scores have no names.
+        ValueError: If their lengths differ, or all inputs are of one kind.
+
+    Example:
+        >>> from bayesnn.uncertainty import scores
+        >>> known, strange = (Predictive(torch.distributions.Categorical(torch.rand(5, 20, 3))) for _ in range(2))
+        >>> both = Predictive.concatenate([known, strange])
+        >>> roc(scores(both), torch.arange(40) >= 20).get_xlabel()
+        'share of the others suspected'
+    """
+    if not isinstance(by_score, Mapping):
+        raise TypeError(f'scores must have names; got {type(by_score).__name__}. Write {{"entropy": score}}.')
+    positive = torch.as_tensor(positive).bool().cpu()
+    for name, score in by_score.items():
+        if score.shape != positive.shape:
+            raise ValueError(
+                f"every input needs a score and a kind; {name!r} has shape {tuple(score.shape)}, the kinds "
+                f"{tuple(positive.shape)}."
+            )
+    if not 0 < int(positive.sum()) < len(positive):
+        raise ValueError("a ROC curve needs inputs of both kinds; all are of one.")
+    ax = new_axes(ax, (4.2, 4.0))
+    for number, (name, score) in enumerate(by_score.items()):
+        suspected, found = roc_curve(score.cpu(), positive)
+        label = f"{name.replace('_', ' ')}: {float(auroc(score.cpu(), positive)):.3f}"
+        ax.plot(suspected, found, _STYLES[number % len(_STYLES)], lw=1.5, color=_colour(name, number), label=label)
+    ax.plot([0, 1], [0, 1], color="0.7", lw=1, zorder=0)
+    ax.set(xlabel="share of the others suspected", ylabel="share found", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
+    ax.legend(title="AUROC", loc="lower right", frameon=False)
+    return ax
+
+
+def risk_coverage_curve(
+    predictive: Predictive, y: Any, *, names: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Mean loss of the predictions that are kept, over the share that is kept, the most certain first.
+
+    The loss is whether the class is wrong, or the squared error of real targets. Beside the scores stand the best order
+    there is, by the loss itself, and keeping at random.
+
+    Args:
+        predictive: Predictions for N inputs.
+        y: Their true targets.
+        names: Which of `all_scores` to draw; those of `scores` if left out.
+        ax: Where to draw.
+
+    Returns:
+        The axes; the legend has the area under each curve (AURC, in units of the loss).
+
+    Raises:
+        ValueError: If ``y`` does not have one target for each input, or a name is no score.
+
+    Example:
+        >>> predictive = Predictive(torch.distributions.Categorical(torch.rand(5, 20, 3)))
+        >>> risk_coverage_curve(predictive, torch.zeros(20, dtype=torch.long)).get_ylabel()
+        'error rate of what is kept'
+    """
+    expect_predictive(predictive)
+    classes, target = predictive.has_enumerate_support, truth(predictive, y)
+    known = all_scores(predictive)
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ValueError(f"names must be among {', '.join(known)}; got {unknown[0]!r}.")
+    if classes:
+        loss = mistakes(predictive, target).double().cpu()
+    else:
+        squares = (predictive.mean - target).double().square().cpu()
+        loss = squares if squares.ndim == 1 else squares.mean(1)
+    ax = new_axes(ax)
+    for number, name in enumerate(names if names is not None else scores(predictive)):
+        score = known[name].cpu()
+        coverage, risk = risk_coverage(score, loss)
+        label = f"{name.replace('_', ' ')}: {float(aurc(score, loss)):.3g}"
+        ax.plot(coverage, risk, _STYLES[number % len(_STYLES)], lw=1.5, color=_colour(name, number), label=label)
+    coverage, risk = risk_coverage(loss, loss) if not classes else _best(loss)
+    ax.plot(coverage, risk, color="0.7", lw=1, label="best order there is")
+    ax.axhline(float(loss.mean()), color="0.7", lw=1, ls=(0, (1, 3)), label="at random")
+    risk_of = "error rate" if classes else "mean squared error"
+    ax.set(xlabel="share of the inputs that is kept", ylabel=f"{risk_of} of what is kept", xlim=(0, 1))
+    ax.set_ylim(bottom=0)
+    ax.legend(title="AURC", frameon=False, loc="center left", fontsize=8)
+    return ax
+
+
+def _best(wrong: Tensor) -> tuple[Tensor, Tensor]:
+    """Coverage and risk when the mistakes are left out first; they are all alike, but need not be left out together."""
+    kept = torch.arange(1, len(wrong) + 1).double()
+    return kept / len(wrong), (kept - (1 - wrong).sum()).clamp_min(0) / kept
+
+
+def _colour(name: str, number: int) -> str:
+    """A part's own colour for its own scores, greys for the others."""
+    parts = {"aleatoric": "aleatoric", "expected_entropy": "aleatoric", "epistemic": "epistemic"}
+    parts |= {"mutual_information": "epistemic", "expected_pairwise_kl": "epistemic"}
+    return COLOURS[parts[name]] if name in parts else ("black", "#4d4d4d", "#7f7f7f", "#a6a6a6")[number % 4]

@@ -1,0 +1,34 @@
+"""How a fit went."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from bayesnn.plots.canvas import COLOURS, new_axes
+from bayesnn.training import History
+
+__all__ = ["elbo_curve"]
+
+
+def elbo_curve(history: History, *, ax: Axes | None = None) -> Axes:
+    """The ELBO of each epoch with its two terms, per datum."""
+    ax = new_axes(ax)
+    if not history.epochs or "kl" not in history.epochs[0]:
+        raise ValueError("elbo_curve needs the history of a variational fit of one epoch at least.")
+    fit, divergence = -np.array(history["misfit"]), np.array(history["kl"])
+    lines = {
+        "ELBO": (fit - divergence, "-", 2.0),
+        "expected log-likelihood": (fit, "--", 1.0),
+        "−KL": (-divergence, ":", 1.0),
+    }
+    for label, (values, style, width) in lines.items():
+        marker = "o" if len(values) == 1 else None
+        ax.plot(range(1, len(values) + 1), values, style, lw=width, marker=marker, color=COLOURS["total"], label=label)
+    # The first epochs, far below, would flatten the rest: show what the second half spans, and as much again.
+    later = np.concatenate([values[len(values) // 2 :] for values, _, _ in lines.values()])
+    margin = 0.15 * (later.max() - later.min()) + 0.05
+    ax.set(xlabel="epoch", ylabel="nats per datum")
+    ax.set_ylim(later.min() - (later.max() - later.min()) - margin, later.max() + margin)
+    ax.legend(frameon=False)
+    return ax

@@ -1,0 +1,104 @@
+"""The pictures of docs/gallery.md, from fits on data that are bundled.
+
+python benchmarks/gallery.py --out docs/pictures
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from bayesnn import BayesianNeuralNetwork, datasets, fit_svi, likelihoods, networks, plots
+from bayesnn.predictive import Predictive
+from bayesnn.seeding import seeded
+from bayesnn.uncertainty import scores
+
+
+def model_of(network, likelihood):
+    with seeded(0):
+        return BayesianNeuralNetwork(network(), likelihood=likelihood)
+
+
+def sheet(width, height, columns=1):
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+def sine(options):
+    """A regression with changing noise and a gap in the data."""
+    split = datasets.heteroscedastic_sine()
+    network = partial(networks.mlp, 1, 2, hidden=(50, 50), activation="tanh")
+    model = model_of(network, likelihoods.heteroscedastic_gaussian)
+    posterior = fit_svi(model, split.x_train, split.y_train, **options)
+    low, high = float(split.x_train.min()), float(split.x_train.max())
+    grid = torch.linspace(low - 0.3 * (high - low), high + 0.3 * (high - low), 300)[:, None]
+    figure, ax = sheet(6, 3.6)
+    plots.regression_bands(grid, posterior(grid), data=(split.x_train, split.y_train), ax=ax)
+    yield "regression-bands", figure
+
+
+def moons(options):
+    """Two classes on two features."""
+    split = datasets.two_moons()
+    model = model_of(lambda: networks.mlp(2, 2, hidden=(50, 50), activation="tanh"), likelihoods.categorical)
+    posterior = fit_svi(model, split.x_train, split.y_train, **options)
+    figure, axes = sheet(12, 3.4, 3)
+    for ax, part in zip(axes, ("total", "aleatoric", "epistemic"), strict=True):
+        plots.decision_map(posterior, split.x_train, split.y_train, part=part, largest=0.7, margin=0.6, ax=ax)
+    yield "decision-maps", figure
+
+
+def digits(options):
+    """Digits with 9 held out, and mixtures of two digits trained on."""
+    split = datasets.with_ambiguous(datasets.digits(hold_out=9), fraction=1.0)
+    model = model_of(lambda: networks.mlp((8, 8), 9, hidden=400, activation="silu"), likelihoods.categorical)
+    posterior = fit_svi(model, split.x_train, split.y_train, **options)
+    known, unseen, mixed = (posterior(x) for x in (split.x_test, split.x_ood, split.x_ambiguous))
+    _, ax = sheet(4.6, 4.4)
+    groups = {"test digits": known, "unseen 9s": unseen, "mixtures": mixed}
+    yield "aleatoric-epistemic", plots.aleatoric_epistemic(groups, ax=ax).figure
+    figure, axes = sheet(9, 3.2, 2)
+    for ax, score in zip(axes, ("entropy", "mutual_information"), strict=True):
+        inside, outside = scores(known)[score], scores(unseen)[score]
+        plots.detection_histogram(inside, outside, score=score.replace("_", " "), ax=ax)
+    yield "detection-histograms", figure
+    _, ax = sheet(4.6, 4.2)
+    both = Predictive.concatenate([known, unseen])
+    yield "roc", plots.roc(scores(both), torch.arange(len(both)) >= len(known), ax=ax).figure
+    _, ax = sheet(5.4, 3.6)
+    yield "risk-coverage", plots.risk_coverage_curve(known, split.y_test, ax=ax).figure
+    _, ax = sheet(4.6, 4.4)
+    yield "reliability", plots.reliability_diagram(known, split.y_test, ax=ax).figure
+    yield "uncertain-pictures", plots.uncertain_pictures(split.x_ood[:12], unseen[:12], classes=split.classes)
+    _, ax = sheet(5.4, 3.4)
+    yield "elbo-curve", plots.elbo_curve(posterior.history, ax=ax).figure
+
+
+def diabetes(options):
+    """A real regression of ten features."""
+    split = datasets.diabetes()
+    model = model_of(lambda: networks.mlp(10, 1, hidden=50), likelihoods.gaussian)
+    predictive = fit_svi(model, split.x_train, split.y_train, **options)(split.x_test)
+    _, ax = sheet(5.4, 3.4)
+    yield "pit", plots.pit_histogram(predictive, split.y_test, ax=ax).figure
+    _, ax = sheet(5.4, 4.2)
+    yield "predicted-against-true", plots.predicted_against_true(predictive, split.y_test, ax=ax).figure
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", default="docs/pictures", type=Path, help="folder (default: %(default)s)")
+    parser.add_argument("--smoke", action="store_true", help="fits of two epochs, to see that all is drawn")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    fit = {"progress": False, **({"num_epochs": 2, "warmup": 0.0} if options.smoke else {})}
+    for story in (sine, moons, digits, diabetes):
+        for name, figure in story(fit):
+            figure.savefig(options.out / f"{name}.png", dpi=100)
+            print(options.out / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()

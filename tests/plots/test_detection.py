@@ -1,0 +1,156 @@
+"""Histograms and curves of detection, read back from their artists, against numpy and scikit-learn."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from drawn import CLASSES, LOC, REALS, SCORES, N, S, random
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Polygon
+from sklearn import metrics
+from torch.distributions import Independent, Normal
+
+from bayesnn.plots import COLOURS, detection_histogram, risk_coverage_curve, roc
+from bayesnn.predictive import Predictive
+from bayesnn.uncertainty import decompose
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_histograms_are_shares_of_all_inputs(dtype, seed):
+    inside, outside = random(50, seed=seed).abs().to(dtype), random(30, seed=seed + 9).abs().to(dtype)
+    ax = detection_histogram(inside, outside, score="entropy")
+    for bars, values in zip(ax.containers, (inside, outside), strict=True):
+        edges = [bar.get_x() for bar in bars] + [bars[-1].get_x() + bars[-1].get_width()]
+        heights = [bar.get_height() for bar in bars]
+        assert sum(heights) == pytest.approx(1)
+        # An edge read back may be off by rounding: count up to a hair above it.
+        below = [float((values < edge + 1e-6).double().mean()) for edge in edges[1:]]
+        assert np.cumsum(heights) == pytest.approx(below, abs=1e-6)
+    assert ax.get_xlabel() == "entropy (nats)"
+
+
+def test_histograms_have_the_colours_of_their_worlds_and_the_unit_told():
+    ax = detection_histogram(*SCORES, score="total", unit="metres")
+    assert ax.get_xlabel() == "total (metres)"
+    assert [to_rgb(bars[0].get_facecolor()[:3]) for bars in ax.containers] == [
+        to_rgb(COLOURS["inside"]),
+        to_rgb(COLOURS["outside"]),
+    ]
+
+
+def outlines(ax):
+    return [patch for patch in ax.patches if isinstance(patch, Polygon)]
+
+
+def test_both_histograms_can_be_seen_where_they_overlap():
+    ax = detection_histogram(*SCORES, score="entropy")
+    assert all(0 < bar.get_alpha() < 1 for bars in ax.containers for bar in bars)
+    for bars, line, world in zip(ax.containers, outlines(ax), ("inside", "outside"), strict=True):
+        assert to_rgb(line.get_edgecolor()[:3]) == to_rgb(COLOURS[world])
+        assert not line.get_fill()
+        corners = line.get_path().vertices
+        for bar in bars:
+            middle = bar.get_x() + bar.get_width() / 2
+            above = [
+                y
+                for (x, y), (x_next, y_next) in pairwise(corners.tolist())
+                if y == y_next and min(x, x_next) < middle < max(x, x_next)
+            ]
+            assert max(above) == pytest.approx(bar.get_height())
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["known classes", "never seen"]
+    keys = [to_rgb(patch.get_edgecolor()[:3]) for patch in ax.get_legend().get_patches()]
+    assert keys == [to_rgb(COLOURS["inside"]), to_rgb(COLOURS["outside"])]
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "words"),
+    [
+        (torch.zeros(5), torch.zeros(3), "0 everywhere"),
+        (torch.full((5,), -1e-17), torch.tensor([1e-16, 0.0]), "0 everywhere"),
+        (torch.full((5,), 2.0).log(), torch.full((3,), 2.0).log(), "0.693 everywhere"),
+    ],
+    ids=["zero", "rounding", "log 2"],
+)
+def test_scores_that_are_all_equal_are_told_in_words_instead_of_bars(inside, outside, words):
+    ax = detection_histogram(inside, outside, score="mutual information")
+    assert [text.get_text() for text in ax.texts] == [words]
+    assert not ax.containers
+    assert not ax.patches
+    assert ax.get_xlabel() == "mutual information (nats)"
+    ax.figure.canvas.draw()
+
+
+def test_scores_that_are_equal_within_each_world_only_have_bars():
+    ax = detection_histogram(torch.zeros(5), torch.full((3,), 1e-6), score="mutual information")
+    assert not ax.texts
+    heights = [[bar.get_height() for bar in bars] for bars in ax.containers]
+    assert [np.flatnonzero(h).tolist() for h in heights] == [[0], [29]]
+    assert [sum(h) for h in heights] == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_a_histogram_of_nothing_is_refused(empty):
+    with pytest.raises(ValueError, match="one score of each kind at least"):
+        detection_histogram(*(torch.zeros(0 if number == empty else 3) for number in (0, 1)), score="entropy")
+
+
+def test_roc_is_the_curve_of_sklearn():
+    positive = torch.arange(80) >= 50
+    by_score = {"entropy": torch.cat(SCORES).double(), "mutual_information": random(80, seed=5)}
+    ax = roc(by_score, positive)
+    for line, (name, score) in zip(ax.lines, by_score.items(), strict=False):
+        false, true, _ = metrics.roc_curve(positive, score, drop_intermediate=False)
+        np.testing.assert_allclose(line.get_xdata(), false)
+        np.testing.assert_allclose(line.get_ydata(), true)
+        area = metrics.roc_auc_score(positive, score)
+        assert line.get_label() == f"{name.replace('_', ' ')}: {area:.3f}"
+    assert to_rgb(ax.lines[1].get_color()) == to_rgb(COLOURS["epistemic"])
+
+
+@pytest.mark.parametrize(
+    ("by_score", "positive", "kind", "words"),
+    [
+        (torch.ones(3), [True, False, True], TypeError, "scores must have names; got Tensor"),
+        ({"entropy": torch.ones(3)}, [True, False], ValueError, r"'entropy' has shape \(3,\), the kinds \(2,\)"),
+        ({"entropy": torch.ones(2)}, [True, True], ValueError, "needs inputs of both kinds; all are of one"),
+    ],
+)
+def test_a_roc_that_cannot_be_drawn_gets_one_clear_sentence(by_score, positive, kind, words):
+    with pytest.raises(kind, match=words):
+        roc(by_score, torch.tensor(positive))
+
+
+def test_what_is_kept_is_at_risk_as_by_sorting():
+    labels = torch.arange(N) % 3
+    ax = risk_coverage_curve(CLASSES, labels, names=["entropy"])
+    score = decompose(CLASSES).total.numpy()
+    wrong = (CLASSES.probs.argmax(-1) != labels).double().numpy()
+    sorted_losses = wrong[np.argsort(score)]
+    kept = np.arange(1, N + 1)
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), kept / N)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), sorted_losses.cumsum() / kept)
+    assert ax.lines[0].get_label() == f"entropy: {(sorted_losses.cumsum() / kept).mean():.3g}"
+    best = np.sort(wrong).cumsum() / kept
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), best)
+    assert ax.lines[2].get_ydata()[0] == pytest.approx(wrong.mean())
+
+
+def test_the_risk_of_numbers_is_their_squared_error():
+    y = random(N, seed=7)
+    ax = risk_coverage_curve(REALS, y)
+    squares = (LOC.mean(0) - y).square().numpy()
+    assert [line.get_label().split(":")[0] for line in ax.lines[:3]] == ["total", "aleatoric", "epistemic"]
+    for line in ax.lines[:3]:
+        assert line.get_ydata()[-1] == pytest.approx(squares.mean())
+    kept = np.arange(1, N + 1)
+    np.testing.assert_allclose(ax.lines[3].get_ydata(), np.sort(squares).cumsum() / kept)
+    several = Predictive(Independent(Normal(LOC[..., None].expand(S, N, 2), 1.0), 1))
+    line = risk_coverage_curve(several, torch.stack([y, y], 1)).lines[0]
+    assert line.get_ydata()[-1] == pytest.approx(squares.mean())
+
+
+def test_a_score_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"names must be among max_probability, entropy.*; got 'doubt'"):
+        risk_coverage_curve(CLASSES, torch.zeros(N).long(), names=["doubt"])

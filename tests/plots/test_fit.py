@@ -1,0 +1,39 @@
+"""The curve of a fit, read back from its lines."""
+
+import numpy as np
+import pytest
+from drawn import FITS
+from matplotlib.colors import to_rgb
+
+from bayesnn.plots import elbo_curve
+from bayesnn.training import History
+
+
+@pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
+def test_the_curve_is_the_sum_of_its_terms_and_every_line_can_be_seen(fit):
+    ax = elbo_curve(fit)
+    lines = {line.get_label(): np.array(line.get_ydata()) for line in ax.lines}
+    assert lines["ELBO"] == pytest.approx(-np.array(fit["loss"]))
+    assert lines["expected log-likelihood"] + lines["−KL"] == pytest.approx(lines["ELBO"])
+    assert all(list(line.get_xdata()) == list(range(1, len(fit.epochs) + 1)) for line in ax.lines)
+    assert "nats" in ax.get_ylabel()
+    bottom, top = ax.get_ylim()
+    for line in ax.lines:
+        inside = (bottom < np.array(line.get_ydata())) & (np.array(line.get_ydata()) < top)
+        assert inside[len(inside) // 2 :].any(), line.get_label()
+        assert len(inside) > 1 or line.get_marker() not in ("None", "", None)
+
+
+def test_the_terms_of_the_curve_are_told_by_the_line_not_by_a_colour_of_some_part():
+    ax = elbo_curve(FITS["settling"])
+    assert len(ax.lines) == len({line.get_linestyle() for line in ax.lines}) == 3
+    assert len({to_rgb(line.get_color()) for line in ax.lines}) == 1
+    told = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert told == [line.get_label() for line in ax.lines] == ["ELBO", "expected log-likelihood", "−KL"]
+    assert [key.get_linestyle() for key in ax.get_legend().get_lines()] == [line.get_linestyle() for line in ax.lines]
+
+
+@pytest.mark.parametrize("epochs", [[{"loss": 1.0, "misfit": 1.0}], []], ids=["map", "no epoch"])
+def test_a_fit_without_a_kl_has_no_curve(epochs):
+    with pytest.raises(ValueError, match=r"elbo_curve needs the history of a variational fit"):
+        elbo_curve(History(epochs, 1.0, False))

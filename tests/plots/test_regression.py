@@ -1,0 +1,86 @@
+"""Bands and predictions, read back from their artists: what is drawn is what was computed, by numpy."""
+
+import numpy as np
+import pytest
+import torch
+from drawn import LOC, REALS, SCALE, N, X, random
+from matplotlib.colors import to_rgb
+from torch.distributions import Categorical, Independent, Normal
+
+from bayesnn import plots
+from bayesnn.plots import COLOURS, regression_bands
+from bayesnn.predictive import Predictive
+
+
+def band(ax, number):
+    """Lower and upper edge of a band by x."""
+    points = ax.collections[number].get_paths()[0].vertices
+    return {x: (points[points[:, 0] == x, 1].min(), points[points[:, 0] == x, 1].max()) for x in X.tolist()}
+
+
+@pytest.mark.parametrize("x", [X, X[:, None], X.numpy()], ids=["vector", "column", "array"])
+def test_bands_are_two_standard_deviations_around_the_mean(x):
+    ax = regression_bands(x, REALS)
+    mean, epistemic = LOC.numpy().mean(0), LOC.numpy().std(0)
+    total = np.sqrt((SCALE.numpy() ** 2).mean(0) + epistemic**2)
+    assert total == pytest.approx(REALS.stddev.numpy())
+    for number, sd in enumerate((total, epistemic)):
+        edges = zip(mean - 2 * sd, mean + 2 * sd, strict=True)
+        assert band(ax, number) == {at: pytest.approx(edge) for at, edge in zip(X.tolist(), edges, strict=True)}
+    line = ax.lines[0]
+    assert (np.diff(line.get_xdata()) > 0).all()
+    assert dict(zip(*line.get_data(), strict=True)) == pytest.approx(dict(zip(X.tolist(), mean, strict=True)))
+    assert len(ax.lines) == 1
+
+
+def test_bands_show_the_data_and_the_colours_of_their_parts():
+    ax = regression_bands(X, REALS, data=(X, LOC[0]))
+    assert [to_rgb(part.get_facecolor()[0][:3]) for part in ax.collections] == [
+        to_rgb(COLOURS["aleatoric"]),
+        to_rgb(COLOURS["epistemic"]),
+    ]
+    assert all("2 sd" in part.get_label() for part in ax.collections)
+    assert np.array_equal(np.array(ax.lines[1].get_data()), np.stack([X, LOC[0]]))
+
+
+def test_one_draw_has_no_epistemic_band():
+    edges = band(regression_bands(X, Predictive(Normal(LOC[:1], SCALE[:1]))), 1)
+    assert all(lower == upper for lower, upper in edges.values())
+
+
+def test_bands_of_a_single_column_are_those_of_the_vector():
+    column = Predictive(Independent(Normal(LOC[..., None], SCALE[..., None]), 1))
+    for number in (0, 1):
+        found, expected = (band(regression_bands(X, drawn), number) for drawn in (column, REALS))
+        assert found == {at: pytest.approx(edges) for at, edges in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("x", "loc", "words"),
+    [
+        (X, torch.stack([LOC, LOC], -1), "one target; the predictive has 2"),
+        (random(N, 2), LOC, rf"one number each, N = {N}; got \({N}, 2\)"),
+        (X[:-3], LOC, rf"N = {N}; got \({N - 3},\)"),
+    ],
+    ids=["two targets", "two inputs", "other inputs"],
+)
+def test_bands_that_cannot_be_drawn_get_one_clear_sentence(x, loc, words):
+    with pytest.raises(ValueError, match=words):
+        regression_bands(x, Predictive(Independent(Normal(loc, 1.0), loc.ndim - 2)))
+
+
+def test_predictions_against_the_truth_show_mean_and_interval():
+    normal = Normal(torch.tensor([[1.0, 2.0], [3.0, 2.0]]), 1.0)
+    predictive = Predictive(normal)
+    ax = plots.predicted_against_true(predictive, torch.tensor([1.5, 2.5]), level=0.5)
+    marks = ax.collections[-1].get_offsets()
+    np.testing.assert_allclose(marks, [[1.5, 2.0], [2.5, 2.0]], rtol=1e-6)
+    low, high = predictive.interval(0.5)
+    found = np.array(ax.collections[0].get_segments())
+    np.testing.assert_allclose(found[:, :, 1], torch.stack([low, high], 1), rtol=1e-6)
+    assert "50 % interval" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_predictions_of_classes_have_no_such_picture():
+    with pytest.raises(NotImplementedError, match="draws one real target"):
+        plots.predicted_against_true(Predictive(Categorical(torch.ones(1, 2, 3))), torch.zeros(2))
