@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,12 +15,15 @@ from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.transforms import ExpTransform, Transform, identity_transform
+from torch.func import grad_and_value, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bayesnn.langevin import Slope
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import center
 from bayesnn.pyro_model import PyroModel
 
-__all__ = ["Layout", "LogJoint", "TracedJoint"]
+__all__ = ["Layout", "LogJoint", "TracedJoint", "slope_of"]
 
 
 @dataclass(frozen=True)
@@ -216,3 +219,49 @@ class TracedJoint:
         for name, site in poutine.trace(self.model).get_trace(self.x, self.y).iter_stochastic_nodes():
             if type(site["fn"]).__name__ != "_Subsample":  # a plate's indices
                 yield name, (site["fn"], site["value"].detach())
+
+
+def slope_of(
+    joint: LogJoint, z: Tensor, batch: Sequence[Tensor], pays_together: bool, together: bool | None = None
+) -> Slope:
+    """The gradient of the potential that minibatches estimate, for all chains side by side or one after another.
+
+    Args:
+        joint: The density.
+        z: Where the chains are ``(C, P)``, to try whether torch can vectorise them.
+        batch: Inputs and targets to try it on, each with an axis of chains in front.
+        pays_together: Whether side by side is faster.
+        together: Whether it must be side by side; if ``None``, where it pays and torch can.
+
+    Raises:
+        ValueError: If it must be and torch cannot.
+    """
+
+    def potential(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return -joint.log_likelihood(z, x, y).sum() * (len(joint.x) / len(x)) - joint.log_prior(z)
+
+    of_one = grad_and_value(potential)
+    of_all = vmap(of_one, randomness="error")
+
+    def side_by_side(z: Tensor, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative, and none under vmap
+            gradients, values = of_all(z, *batch)
+        return gradients, values
+
+    def in_turn(z: Tensor, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        with sdpa_kernel(SDPBackend.MATH):
+            found = [of_one(*parts) for parts in zip(z, *batch, strict=True)]
+        return torch.stack([part[0] for part in found]), torch.stack([part[1] for part in found])
+
+    if pays_together if together is None else together:
+        try:
+            side_by_side(z, batch)
+        except RuntimeError as error:  # branches on values and the like
+            if together:
+                raise ValueError(
+                    "vectorised=True needs a network that torch can vectorise; it said: "
+                    f"{str(error).splitlines()[0]} Leave vectorised out, and chains take their steps one after another."
+                ) from error
+        else:
+            return side_by_side
+    return in_turn

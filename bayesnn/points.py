@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import biject_to
 from torch.func import grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import center
+from bayesnn.seeding import seeded
 from bayesnn.training import Callback, History, Minibatches, optimise
 
-__all__ = ["Objective", "maximise", "maximise_together", "pays_together"]
+__all__ = ["Objective", "is_real", "maximise", "maximise_together", "pays_together", "restarts", "started_at"]
 
 _WIDEST_TOGETHER = 100_000
 """Weights of a network up to which training side by side is faster: of five members, 1.8 times the time of one with 500
-weights, 3.3 times with 30 000, and 5.5 times, more than one after another, with 480 000 (one CPU thread)."""
+weights, 3.3 times with 30 000, and 5.5 times, more than one after another, with 480 000 (one CPU thread; measured by
+``python benchmarks/ensembles.py``)."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,14 @@ class Objective:
     adversarial: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beta <= 1:
-            raise ValueError(f"beta must lie between 0 (the likelihood itself) and 1; got {self.beta}. Write beta=0.5.")
-        if not 0 <= self.adversarial < 1:
+        if not (is_real(self.beta) and 0 <= self.beta <= 1):
+            raise ValueError(
+                f"beta must lie between 0 (the likelihood itself) and 1; got {self.beta!r}. Write beta=0.5."
+            )
+        if not (is_real(self.adversarial) and 0 <= self.adversarial < 1):
             raise ValueError(
                 "adversarial must be a fraction of the inputs' range, from 0 up to 1; got "
-                f"{self.adversarial}. Write adversarial=0.01 for one hundredth."
+                f"{self.adversarial!r}. Write adversarial=0.01 for one hundredth."
             )
         if self.adversarial and not self.inputs.is_floating_point():
             raise ValueError(
@@ -88,6 +95,11 @@ class Objective:
         uphill = grad(lambda moved: -self.model.log_likelihood(at, moved, y).sum())(x)
         reach = self.inputs.amax(0) - self.inputs.amin(0)
         return (x + self.adversarial * reach * uphill.sign()).detach()
+
+
+def is_real(value: object) -> bool:
+    """Whether it is one real number, and not text or a tensor."""
+    return isinstance(value, Real)
 
 
 def maximise(
@@ -142,7 +154,8 @@ def maximise_together(
     terms_of_each: Callable[..., dict[str, Tensor]] = vmap(objective.terms, randomness="error")
 
     def loss(step: int, batch: Sequence[Tensor]) -> dict[str, Tensor]:
-        each = terms_of_each(free, *batch)
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no vectorised form
+            each = terms_of_each(free, *batch)
         terms = {name: value.mean() for name, value in each.items()}
         # The value is the mean, the gradient that of the sum: every network's own.
         total = each["loss"].sum()
@@ -159,6 +172,67 @@ def maximise_together(
         label=label,
     )
     return {n: v.detach() for n, v in vmap(objective.weights)(free).items()}, history
+
+
+def started_at(
+    model: BayesianNeuralNetwork, starts: Sequence[Mapping[str, Tensor] | nn.Module]
+) -> list[BayesianNeuralNetwork]:
+    """The model with the weights of each start: of a network, or by name.
+
+    Raises:
+        TypeError: If a start is neither.
+        ValueError: If its weights are not those of the model's network.
+    """
+    members = []
+    for m, start in enumerate(starts):
+        values = dict(start.named_parameters()) if isinstance(start, nn.Module) else start
+        own = model.start()
+        if not isinstance(values, Mapping) or not all(isinstance(value, Tensor) for value in values.values()):
+            raise TypeError(f"each of starts must be a network, or its parameters by name; start {m} is {values!r}.")
+        if values.keys() != own.keys() or any(values[name].shape != own[name].shape for name in own):
+            raise ValueError(
+                f"starts must name the network's parameters, with their shapes; start {m} does not: "
+                f"{', '.join(sorted(values.keys() ^ own.keys())) or 'a shape differs'}."
+            )
+        one = copy.deepcopy(model)
+        with torch.no_grad():
+            for name, parameter in one.network.named_parameters():
+                parameter.copy_(values[name])
+        members.append(one)
+    return members
+
+
+def restarts(model: BayesianNeuralNetwork, number: int, seed: int, advice: str) -> list[BayesianNeuralNetwork]:
+    """The model as it is, and with its network's weights drawn anew.
+
+    Args:
+        model: The first.
+        number: How many in all.
+        seed: The m-th one's is ``seed + m``, counted from 0.
+        advice: What to pass where a layer cannot start anew, for the message.
+
+    Raises:
+        ValueError: If a layer cannot start anew.
+    """
+    return [model] + [_restarted(model, seed + m, advice) for m in range(1, number)]
+
+
+@torch.no_grad()
+def _restarted(model: BayesianNeuralNetwork, seed: int, advice: str) -> BayesianNeuralNetwork:
+    """The model with its network's weights drawn anew."""
+    fresh = copy.deepcopy(model)
+    with seeded(seed, model.device):
+        for name, module in fresh.network.named_modules():
+            if not list(module.parameters(recurse=False)):
+                continue
+            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+            if reset is None:
+                raise ValueError(
+                    f"every layer with weights must have reset_parameters() to start anew; {name or 'the network'!r}, "
+                    f"{type(module).__name__}, has none. Give it one, or pass {advice}."
+                )
+            reset()
+    return fresh
 
 
 def pays_together(network: nn.Module) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any, Protocol
 
 import torch
@@ -100,14 +101,25 @@ class WeightPosterior:
     def resample(self, num_samples: int, *, seed: int = 0) -> WeightPosterior:
         """Other draws of the same fit.
 
+        Those of an ensemble are shared out evenly among its members. The seed chooses which members have one more where
+        S is no multiple of their number, and which have any where S is less: each draw is one of the equally weighted
+        mixture.
+
         Args:
             num_samples: Number of draws S.
             seed: Their seed.
+
+        Raises:
+            NotImplementedError: If there are no others, as of `fit_map`.
+            ValueError: If the number of draws is none.
+            TypeError: If the seed is none.
         """
         if self.draws is None:
             raise NotImplementedError(f"{self.method} has no other draws than the {self.num_samples} it was made of.")
         check_count("num_samples", num_samples)
-        return replace(self, weights=self.draws(num_samples, seed))
+        if not isinstance(seed, Integral):
+            raise TypeError(f"seed must be a whole number; got {seed!r}. Write seed=0.")
+        return replace(self, weights=self.draws(int(num_samples), int(seed)))
 
     def to(self, device: torch.device | str) -> WeightPosterior:
         """The same posterior on another device."""

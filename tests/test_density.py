@@ -7,7 +7,7 @@ import torch
 from pyro.infer.mcmc.util import initialize_model
 
 from bayesnn import BayesianNeuralNetwork, likelihoods, networks, priors
-from bayesnn.density import Layout, LogJoint, TracedJoint
+from bayesnn.density import Layout, LogJoint, TracedJoint, slope_of
 from bayesnn.pyro_model import PyroModel
 
 
@@ -66,3 +66,31 @@ def test_a_layout_splits_what_it_joined():
     layout = Layout({"a": torch.Size([2, 3]), "b": torch.Size([])})
     parts = {"a": torch.randn(5, 2, 3), "b": torch.randn(5)}
     torch.testing.assert_close(layout.split(layout.join(parts)), parts)
+
+
+@pytest.mark.parametrize("together", [True, False, None])
+def test_slopes_of_all_data_are_the_potentials_gradients(together):
+    x, y = data()
+    model = BayesianNeuralNetwork(networks.mlp(3, 1, hidden=(4,)).double(), likelihood=likelihoods.gaussian)
+    joint = LogJoint(model.for_data(x, y), x, y)
+    z, batch = joint.prior_draws(3), [part.expand(3, *part.shape) for part in (x, y)]
+    gradients, values = slope_of(joint, z, batch, True, together)(z, batch)
+    for at, gradient, value in zip(z, gradients, values, strict=True):
+        leaf = at.clone().requires_grad_()
+        potential = joint.potential(leaf)
+        torch.testing.assert_close(value, potential.detach())
+        torch.testing.assert_close(gradient, torch.autograd.grad(potential, leaf)[0])
+
+
+def test_slopes_of_halves_average_to_those_of_all_data():
+    """A minibatch's likelihood counts for all data, the prior once."""
+    x, y = data()
+    model = BayesianNeuralNetwork(networks.mlp(3, 1, hidden=(4,)).double(), likelihood=likelihoods.gaussian)
+    joint = LogJoint(model.for_data(x, y), x, y)
+    z = joint.prior_draws(1)
+    slope = slope_of(joint, z, [x[None], y[None]], False)
+    halves = [slope(z, [x[None, rows], y[None, rows]]) for rows in (slice(0, 6), slice(6, 12))]
+    for half_sum, whole in zip(
+        (sum(parts) for parts in zip(*halves, strict=True)), slope(z, [x[None], y[None]]), strict=True
+    ):
+        torch.testing.assert_close(half_sum / 2, whole)

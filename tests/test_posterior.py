@@ -215,3 +215,10 @@ def test_a_method_without_other_draws_says_so(posterior):
 def test_devices_that_are_not_there_are_refused(posterior, device):
     with pytest.raises(ValueError, match=r"device must be one that is here \(cpu.*\); got '"):
         posterior.to(device)
+
+
+def test_other_draws_are_by_a_number_and_a_seed(posterior):
+    with pytest.raises(TypeError, match=r"seed must be a whole number; got 'one'. Write seed=0"):
+        posterior.resample(3, seed="one")
+    with pytest.raises(ValueError, match="num_samples must be a whole number"):
+        posterior.resample("three")

@@ -47,6 +47,8 @@ class NegativeBinomial(Likelihood):
     The first half of the outputs is the logarithm of the mean, 0 for the targets' own. The second half is
     :math:`1 / \sqrt{r}`, the spread in excess of a Poisson's relative to the mean, before a softplus and as a multiple
     of the targets' own. It falls towards 0, where the counts are a Poisson's, as easily as a predicted noise scale.
+    Point estimates maximise this likelihood itself: its spread is no scale of its own, so ``beta`` of `fit_map` and
+    `fit_ensemble` is of no effect.
     """
 
     def outputs_per_target(self) -> int:

@@ -89,7 +89,7 @@ class Likelihood:
         return y.to(dtype)
 
     def weighted_log_prob(self, members: Distribution, y: Tensor, beta: float, target: Affine) -> Tensor:
-        """Log-probability of each target, weighted as the beta-NLL does; where no scale is predicted, as it is.
+        """Log-probability of each target, weighted as the beta-NLL does; as it is where the family has no such scale.
 
         Args:
             members: What this likelihood says of the targets, batch shape ``(N,)``.

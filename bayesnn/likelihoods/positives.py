@@ -72,8 +72,9 @@ class Gamma(Likelihood):
     The first half of the outputs is the logarithm of the mean, 0 for the targets' own. The second half is the
     coefficient of variation, :math:`1 / \sqrt{\alpha}`, before a softplus and as a multiple of the targets' own.
 
-    Where targets vary by less than a hundredth of their mean, this is a Gaussian, and the gamma's density has too few
-    digits in single precision.
+    Point estimates maximise this likelihood itself: its spread is no scale of its own, so ``beta`` of `fit_map` and
+    `fit_ensemble` is of no effect. Where targets vary by less than a hundredth of their mean, this is a Gaussian, and
+    the gamma's density has too few digits in single precision.
     """
 
     def outputs_per_target(self) -> int:
@@ -100,7 +101,8 @@ class Beta(Likelihood):
 
     Its variance is :math:`\mu (1 - \mu) / (1 + \phi)`. The first half of the outputs is the logit of the mean, 0 for
     the targets' own. The second half is :math:`1 / \sqrt{\phi}`, before a softplus and as a multiple of the targets'
-    own.
+    own. Point estimates maximise this likelihood itself: its spread is no scale of its own, so ``beta`` of `fit_map`
+    and `fit_ensemble` is of no effect.
 
     References:
         Ferrari and Cribari-Neto (2004), Beta Regression for Modelling Rates and Proportions, Journal of Applied

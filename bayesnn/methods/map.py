@@ -40,7 +40,7 @@ def fit_map(
     which for a normal prior is training with weight decay. The densities are those of the model's own sites, a noise
     scale among them.
 
-    With a likelihood whose scale the network predicts (`likelihoods.heteroscedastic_gaussian`) this is a network that
+    With a likelihood that has a place and a scale (`likelihoods.heteroscedastic_gaussian`) this is a network that
     predicts its own noise. Each datum's part of the sum is then weighted by a power ``beta`` of the predicted scale,
     without which such networks tend to take what they have not learnt yet for noise, and never learn it (see
     `bayesnn.likelihoods.beta_weighted`); the formula above is ``beta=0``.
@@ -56,8 +56,8 @@ def fit_map(
         seed: Seed of the minibatches' order.
         progress: Whether to show a progress bar.
         callback: Called after each epoch with its number and the mean of each term.
-        beta: Power of the predicted scale in the weight of a datum, between 0 and 1; of no effect where the network
-            predicts no scale.
+        beta: Power of the predicted scale in the weight of a datum, between 0 and 1, with ``heteroscedastic_gaussian``,
+            ``student_t``, ``laplace`` and ``log_normal``; of no effect with other likelihoods.
         adversarial: Train on adversarial examples too: half of the loss is then of inputs moved by this fraction of
             each input's range, against the gradient's sign (0.01 in Lakshminarayanan et al. 2017). 0 for none.
 

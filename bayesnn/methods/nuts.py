@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from bayesnn.chains import Chain, run_chains
+from bayesnn.checks import check_count
 from bayesnn.density import LogJoint, TracedJoint
 from bayesnn.fitting import isolated, prepared, prepared_pyro_model
 from bayesnn.mixing import FEWEST_DRAWS, FEWEST_EFFECTIVE, HIGHEST_RHAT, mixing
 from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.points import is_real
 from bayesnn.posterior import WeightPosterior
 from bayesnn.pyro_model import PyroModel
 from bayesnn.training import Callback, Minibatches, optimise
@@ -171,11 +173,13 @@ def _starts(joint: LogJoint | TracedJoint, start: Start, num_chains: int, progre
         given = start if isinstance(start, Mapping) else joint.start()
         sites = joint.values(torch.zeros_like(draws))
         for name, value in given.items():
-            if name not in sites or value.shape not in (sites[name].shape, sites[name].shape[1:]):
+            shapes = (sites[name].shape, sites[name].shape[1:]) if name in sites else ()
+            if not isinstance(value, Tensor) or value.shape not in shapes:
                 wanted = ", ".join(f"{site} {tuple(middle.shape[1:])}" for site, middle in sites.items())
+                found = tuple(value.shape) if isinstance(value, Tensor) else f"of type {type(value).__name__}"
                 raise ValueError(
-                    f"start must give sites of the model in their shapes, {wanted}, or with an axis of {num_chains} "
-                    f"chains in front; got {name} {tuple(value.shape)}."
+                    f"start must give sites of the model as tensors in their shapes, {wanted}, or with an axis of "
+                    f"{num_chains} chains in front; got {name} {found}."
                 )
         draws = joint.vector(sites | {name: value.to(draws).expand_as(sites[name]) for name, value in given.items()})
     with torch.no_grad():
@@ -231,11 +235,13 @@ def _warn_of_bad_chains(
 
 def _check_settings(counts: Mapping[str, int], target_accept: float, start: Start) -> None:
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number, 1 or more; got {value!r}.")
-    if not 0 < target_accept < 1:
+        check_count(name, value)
+    if not (is_real(target_accept) and 0 < target_accept < 1):
         raise ValueError(
-            f"target_accept must be a probability between 0 and 1; got {target_accept}. Write target_accept=0.8, say."
+            f"target_accept must be a probability between 0 and 1; got {target_accept!r}. Write target_accept=0.8, say."
         )
     if not isinstance(start, Mapping) and start not in ("map", "prior", "network"):
-        raise ValueError(f'start must be "map", "prior", "network" or values by site name; got {start!r}.')
+        raise ValueError(
+            f'start must be "map", "prior", "network" or values by site name; got {start!r}. Of a posterior with a '
+            "draw for each chain write start=posterior.weights, of a network start=dict(network.named_parameters())."
+        )

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value, vmap
+from torch.func import grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bayesnn.checks import check_count
-from bayesnn.density import LogJoint
+from bayesnn.checks import check_count, check_positive
+from bayesnn.density import LogJoint, slope_of
 from bayesnn.fitting import isolated, prepared
-from bayesnn.langevin import Slope, Walk, steepness, walk
+from bayesnn.langevin import Walk, steepness, walk
 from bayesnn.methods.ensemble import fit_ensemble
 from bayesnn.methods.mode import draws_of
 from bayesnn.mixing import FEWEST_DRAWS, FEWEST_EFFECTIVE, HIGHEST_RHAT, mixing
 from bayesnn.model import BayesianNeuralNetwork
-from bayesnn.points import pays_together
+from bayesnn.points import is_real, pays_together, restarts
 from bayesnn.posterior import WeightPosterior
 from bayesnn.training import Callback, Minibatches
 
@@ -77,9 +78,10 @@ def fit_sghmc(
         y: Targets ``(N,)`` or ``(N, D)``.
         num_samples: Draws S that are kept, of all chains together. Chains are of equal length: the last draws of the
             last one are left out where S is no multiple of their number.
-        num_epochs: Passes over the data before the walk, to find its starts; `fit_ensemble`'s default if left out.
+        num_epochs: Passes over the data before the walk, to find its starts; `fit_ensemble`'s default if left out. Not
+            to be given with ``start``, which takes that fit's place.
         batch_size: Data in a minibatch of the walk, and of the fit before it 128 of them at most.
-        learning_rate: Adam's step size at the start, before the walk.
+        learning_rate: Adam's step size at the start, before the walk; of no effect with ``start``.
         device: Where to fit; where the network is, if left out.
         seed: Seed of starts and chains.
         progress: Whether to show a progress bar.
@@ -94,7 +96,8 @@ def fit_sghmc(
             takes longer to lose the heat of noisy gradients.
         temperature: T: draws are from :math:`p(\theta, y)^{1/T}`, the posterior for 1, a "cold" one for less.
         start: Where the chains begin: a fit of this model, as `fit_ensemble` gives it, whose first draws are taken.
-        vectorised: Whether chains take their steps side by side; decided by the network's size if left out.
+        vectorised: Whether chains take their steps side by side; if left out, those of small networks of layers that
+            torch can vectorise do, and others take theirs one after another.
 
     Returns:
         A posterior of S draws, chain by chain. Its ``summary`` tells ``rhat``, the largest of all quantities, ``ess``,
@@ -129,8 +132,16 @@ def fit_sghmc(
         known, _, _ = prepared(model, x, y, device)  # before a long fit, so that what is wrong is said at once
         small = {"batch_size": min(batch_size, 128), "learning_rate": learning_rate, "num_epochs": num_epochs}
         common = {"device": device, "seed": seed, "progress": progress, "callback": callback}
-        fitted = fit_ensemble(model, x, y, num_members=num_chains, beta=0.0, vectorised=vectorised, **small, **common)  # type: ignore[arg-type]
+        advice = "start=fit_ensemble(model, x, y, num_members=num_chains, starts=[network, ...])"
+        starts = [one.network for one in restarts(model, num_chains, seed, advice)]
+        settings = {**small, **common, "num_members": num_chains, "vectorised": vectorised, "starts": starts}
+        fitted = fit_ensemble(model, x, y, beta=0.0, **settings)  # type: ignore[arg-type]
     else:
+        if num_epochs is not None:
+            raise ValueError(
+                f"num_epochs is of the fit before the walk, and start takes its place; got num_epochs={num_epochs} and "
+                "a start. Leave one of them out; how long the walk is num_warmup, num_samples and cycle_steps say."
+            )
         fitted = start
     known, inputs, targets = prepared(model, x, y, device)
     known, draws = draws_of(known, fitted, "start", "of this model, as fit_ensemble gives it,")
@@ -145,11 +156,12 @@ def fit_sghmc(
     with isolated(seed, inputs.device):
         joint = LogJoint(known, inputs, targets)
         z = joint.vector({name: value[:num_chains] for name, value in draws.items()})
-        slope = _slope(joint, pays_together(known.network) if vectorised is None else vectorised)
         mass = _mass(joint, z)
         even = math.ceil(len(inputs) / math.ceil(len(inputs) / batch_size))
         batches = Minibatches([inputs, targets], even, range(seed, seed + len(z)))
-        steep = steepness(slope, z, next(iter(batches)), mass)
+        first = next(iter(batches))
+        slope = slope_of(joint, z, first, pays_together(known.network), vectorised)
+        steep = steepness(slope, z, first, mass)
         size = step / math.sqrt(max(steep, 1e-12))
         walked = walk(
             slope,
@@ -192,29 +204,6 @@ def _counted_on(callback: Callback, done: int, cycle: int, terms: dict[str, floa
     callback(done + cycle, terms)
 
 
-def _slope(joint: LogJoint, together: bool) -> Slope:
-    """The gradient of the potential that a minibatch estimates, for all chains side by side or one after another."""
-
-    def potential(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return -joint.log_likelihood(z, x, y).sum() * (len(joint.x) / len(x)) - joint.log_prior(z)
-
-    of_one = grad_and_value(potential)
-    if together:
-        of_all = vmap(of_one, randomness="error")
-
-        def side_by_side(z: Tensor, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-            gradients, values = of_all(z, *batch)
-            return gradients, values
-
-        return side_by_side
-
-    def in_turn(z: Tensor, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        found = [of_one(*parts) for parts in zip(z, *batch, strict=True)]
-        return torch.stack([part[0] for part in found]), torch.stack([part[1] for part in found])
-
-    return in_turn
-
-
 def _mass(joint: LogJoint, z: Tensor) -> Tensor:
     """For each number the mean over its site of the data's Fisher information, empirical, and the prior's, which is 1.
 
@@ -229,7 +218,13 @@ def _mass(joint: LogJoint, z: Tensor) -> Tensor:
     total = torch.zeros_like(z[0])
     for at in z:
         for some in rows.split(max(1, min(_ROWS, 10_000_000 // len(at)))):
-            total += vmap(gradient, in_dims=(None, 0, 0))(at, joint.x[some], joint.y[some]).square().sum(0)
+            x, y = joint.x[some], joint.y[some]
+            try:
+                with sdpa_kernel(SDPBackend.MATH):  # fused attention has no vectorised form
+                    each = vmap(gradient, in_dims=(None, 0, 0))(at, x, y)
+            except RuntimeError:  # what torch cannot vectorise
+                each = torch.stack([gradient(at, *one) for one in zip(x, y, strict=True)])
+            total += each.square().sum(0)
     information = total * (len(joint.x) / len(rows) / len(z)) + 1
     parts = {name: part.mean().expand_as(part) for name, part in joint.layout.split(information).items()}
     return joint.layout.join(parts)
@@ -286,9 +281,8 @@ def _warn(
 
 
 def _check_settings(step: float, momentum: float, temperature: float) -> None:
-    if not 0 < step < 2:
-        raise ValueError(f"step must lie between 0 and 2, where steps become unstable; got {step}. Write step=0.3.")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must be 0 or more and below 1; got {momentum}. Write momentum=0.98.")
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature must be positive; got {temperature}. Write temperature=1.0 for the posterior.")
+    if not (is_real(step) and 0 < step < 2):
+        raise ValueError(f"step must lie between 0 and 2, where steps become unstable; got {step!r}. Write step=0.3.")
+    if not (is_real(momentum) and 0 <= momentum < 1):
+        raise ValueError(f"momentum must be 0 or more and below 1; got {momentum!r}. Write momentum=0.98.")
+    check_positive("temperature", temperature, "Write temperature=1.0 for the posterior.")

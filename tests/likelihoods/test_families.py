@@ -237,10 +237,11 @@ def test_beta_weights_are_constants_in_the_gradient():
     close(raw.grad, weight * ((y / scale) ** 2 - 1) / scale * raw.detach().sigmoid())
 
 
-@pytest.mark.parametrize("name", ["categorical", "gaussian", "poisson", "gamma"])
-def test_families_without_a_predicted_scale_take_no_weights(name):
+@pytest.mark.parametrize("name", ["categorical", "gaussian", "poisson", "gamma", "beta", "negative_binomial"])
+def test_families_that_are_not_of_place_and_scale_take_no_weights(name):
     likelihood = getattr(likelihoods, name)
     y = torch.arange(1.0, 4) if name != "categorical" else torch.arange(3)
+    y = y / 4 if name == "beta" else y
     named = {"noise_scale": torch.tensor(2.0)}
     outputs = torch.ones(3, 3 if name == "categorical" else likelihood.outputs_per_target())
     normal = likelihood(outputs, named)

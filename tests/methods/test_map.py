@@ -1,11 +1,24 @@
 """fit_map against ridge regression and scikit-learn."""
 
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from bayesnn import BayesianNeuralNetwork, fit_map, likelihoods, priors
+from bayesnn import (
+    BayesianNeuralNetwork,
+    fit_ensemble,
+    fit_laplace,
+    fit_map,
+    fit_nuts,
+    fit_sghmc,
+    fit_swag,
+    likelihoods,
+    networks,
+    priors,
+)
 
 
 def test_linear_gaussian_map_is_ridge_regression():
@@ -56,3 +69,48 @@ def test_has_no_other_draws():
     posterior = fit_map(model, torch.randn(9, 1), torch.randn(9), num_epochs=1, progress=False)
     with pytest.raises(NotImplementedError, match="map has no other draws"):
         posterior.resample(3)
+
+
+BRIEF = {"num_epochs": 2, "progress": False}
+METHODS = {
+    "map": (fit_map, BRIEF),
+    "ensemble": (fit_ensemble, {**BRIEF, "num_members": 2}),
+    "swag": (fit_swag, {**BRIEF, "num_samples": 3, "num_snapshots": 2}),
+    "laplace": (fit_laplace, {**BRIEF, "num_samples": 3}),
+    "sghmc": (fit_sghmc, {**BRIEF, "num_samples": 2, "num_chains": 2, "num_warmup": 1, "cycle_steps": 2}),
+    "nuts": (fit_nuts, {"num_samples": 2, "num_warmup": 2, "num_chains": 1, "max_tree_depth": 2, "progress": False}),
+}
+DOORS = {
+    "frame": lambda x, y: (pd.DataFrame(x.numpy(), columns=["a", "b"], index=range(5, 25)), pd.Series(y.numpy())),
+    "array of doubles": lambda x, y: (x.double().numpy(), y.double().numpy()),
+    "loader": lambda x, y: (DataLoader(TensorDataset(x, y), batch_size=7), None),
+    "lists": lambda x, y: (x.tolist(), y.tolist()),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the chains may not show")
+@pytest.mark.parametrize("double", [False, True], ids=["single", "double"])
+@pytest.mark.parametrize(("fit", "options"), METHODS.values(), ids=METHODS)
+def test_a_fit_is_the_same_through_every_door(fit, options, double):
+    torch.manual_seed(0)
+    x, y = torch.randn(20, 2), torch.randn(20)
+    network = networks.mlp(2, 1, hidden=(3,))
+    model = BayesianNeuralNetwork(network.double() if double else network, likelihood=likelihoods.gaussian)
+    options = options if fit is not fit_nuts else {**options, "start": "network"}
+    wanted = fit(model, x, y, **options)
+    assert {value.dtype for value in wanted.weights.values()} == {torch.double if double else torch.float}
+    for door in DOORS.values():
+        inputs, targets = door(x, y)
+        found = fit(model, inputs, targets, **options)
+        torch.testing.assert_close(found.weights, wanted.weights)
+        torch.testing.assert_close(found(inputs).mean, wanted(x).mean)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"), [("beta", "beta must lie"), ("adversarial", "adversarial must be a fra")]
+)
+@pytest.mark.parametrize("value", ["a half", None, torch.ones(2)], ids=["text", "nothing", "tensor"])
+def test_refuses_settings_that_are_no_numbers(setting, words, value):
+    model = BayesianNeuralNetwork(nn.Linear(1, 1), likelihood=likelihoods.gaussian)
+    with pytest.raises(ValueError, match=f"{words}.*; got .*Write {setting}="):
+        fit_map(model, torch.randn(9, 1), torch.randn(9), num_epochs=1, progress=False, **{setting: value})

@@ -93,9 +93,14 @@ def test_chains_that_are_too_short_are_told():
         ({"num_warmup": 0}, "num_warmup must be a whole number"),
         ({"num_chains": 0}, "num_chains must be a whole number"),
         ({"target_accept": 1.5}, "target_accept must be a probability"),
-        ({"start": {"0.bias": torch.zeros(7)}}, "start must give sites of the model in their shapes"),
+        ({"target_accept": "high"}, "target_accept must be a probability.*got 'high'. Write target_accept=0.8"),
+        ({"num_chains": "4"}, "num_chains must be a whole number, 1 or more; got '4'"),
+        ({"start": {"0.bias": torch.zeros(7)}}, r"start must give sites .*0.bias \(1,\).* got 0.bias \(7,\)"),
+        ({"start": {"bias": torch.zeros(1)}}, r"start must give sites .*0.bias \(1,\).* got bias \(1,\)"),
+        ({"start": {"0.bias": "zero"}}, "start must give sites .* as tensors .* got 0.bias of type str"),
+        ({"start": 3}, r"start must be .*got 3. Of a posterior .* start=posterior.weights"),
     ],
-    ids=["samples", "warmup", "chains", "accept", "start"],
+    ids=["samples", "warmup", "chains", "accept", "accept text", "chains text", "shape", "site", "text", "number"],
 )
 def test_settings_out_of_range(options, words):
     with pytest.raises(ValueError, match=words):

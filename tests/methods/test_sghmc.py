@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from bayesnn import BayesianNeuralNetwork, fit_map, fit_sghmc, likelihoods, networks, priors
+from bayesnn import BayesianNeuralNetwork, fit_ensemble, fit_map, fit_sghmc, likelihoods, networks, priors
 from bayesnn.langevin import steepness, walk
 from bayesnn.training import Minibatches
 
@@ -92,6 +93,10 @@ def test_draws_begin_at_a_given_start_in_its_units():
         fit_sghmc(model, x, y, start=start, **short)
     with pytest.raises(TypeError, match="start must be a posterior of this model"):
         fit_sghmc(model, x, y, start="map", **short)
+    with pytest.raises(
+        ValueError, match=r"num_epochs is of the fit before the walk.*got num_epochs=3 and a start. Leave"
+    ):
+        fit_sghmc(model, x, y, start=start, num_epochs=3, **short)
 
 
 @pytest.mark.filterwarnings("ignore:the chains may not show")
@@ -101,6 +106,73 @@ def test_chains_in_turn_are_chains_side_by_side():
     model = linear()
     one, other = (fit_sghmc(model, x, y, vectorised=v, **short) for v in (True, False))
     torch.testing.assert_close(one.weights, other.weights)
+
+
+class Branching(nn.Module):
+    """What torch cannot vectorise: a branch on values."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+
+    def forward(self, x):
+        outputs = self.layer(x)
+        return outputs if outputs.abs().max() < 1e9 else 0 * outputs
+
+
+class Attentive(nn.Module):
+    """Every input a word of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(1, 2), nn.Linear(8, 1)
+        self.layer = nn.TransformerEncoderLayer(2, 1, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.head(self.layer(self.embed(x[..., None])).flatten(1))
+
+
+@pytest.mark.filterwarnings("ignore:the chains may not show")
+@pytest.mark.parametrize("network", [Branching, Attentive])
+def test_what_torch_cannot_vectorise_is_walked_in_turn(network):
+    x, y = (part[:30] for part in data())
+    torch.manual_seed(0)
+    model = BayesianNeuralNetwork(network().double(), likelihood=likelihoods.gaussian)
+    short = {"num_samples": 2, "num_warmup": 1, "num_epochs": 1, "cycle_steps": 2, "num_chains": 2, "progress": False}
+    found, wanted = (fit_sghmc(model, x, y, vectorised=v, **short) for v in (None, False))
+    torch.testing.assert_close(found.weights, wanted.weights)
+
+
+def test_a_network_that_must_but_cannot_be_vectorised_is_told():
+    x, y = (part[:30] for part in data())
+    model = BayesianNeuralNetwork(Branching().double(), likelihood=likelihoods.gaussian)
+    short = {"num_samples": 2, "num_chains": 2, "progress": False}
+    start = fit_ensemble(model, x, y, num_members=2, num_epochs=1, progress=False)
+    with pytest.raises(
+        ValueError, match=r"vectorised=True needs a network that torch can vectorise; .* one after anoth"
+    ):
+        fit_sghmc(model, x, y, start=start, vectorised=True, **short)
+
+
+class NoReset(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(4, 1))
+
+    def forward(self, x):
+        return x @ self.gain
+
+
+@pytest.mark.filterwarnings("ignore:the chains may not show")
+def test_layers_that_cannot_start_anew_get_the_advice_that_works():
+    x, y = (part[:30] for part in data())
+    model = BayesianNeuralNetwork(NoReset().double(), likelihood=likelihoods.gaussian)
+    short = {"num_samples": 2, "num_warmup": 1, "cycle_steps": 2, "num_chains": 2, "progress": False}
+    with pytest.raises(ValueError, match=r"must have reset_parameters.*pass start=fit_ensemble\(model, x, y, num_mem"):
+        fit_sghmc(model, x, y, **short)
+    starts = [NoReset().double() for _ in range(2)]
+    start = fit_ensemble(model, x, y, num_members=2, starts=starts, num_epochs=1, progress=False)
+    assert fit_sghmc(model, x, y, start=start, **short).num_samples == 2
 
 
 @pytest.mark.filterwarnings("ignore:stopped by hand")
@@ -124,8 +196,11 @@ def test_ctrl_c_keeps_the_draws_reached():
         ({"step": 2.5}, "step must lie between 0 and 2"),
         ({"momentum": 1.0}, "momentum must be 0 or more and below 1"),
         ({"temperature": 0.0}, "temperature must be positive"),
+        ({"step": "small"}, "step must lie between 0 and 2.*got 'small'. Write step=0.3"),
+        ({"momentum": "most"}, "momentum must be 0 or more and below 1; got 'most'. Write momentum=0.98"),
+        ({"temperature": "cold"}, "temperature must be positive.*got 'cold'. Write temperature=1.0"),
     ],
-    ids=["samples", "chains", "cycles", "step", "momentum", "temperature"],
+    ids=str,
 )
 def test_settings_out_of_range(options, words):
     with pytest.raises(ValueError, match=words):
