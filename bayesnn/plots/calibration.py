@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from bayesnn.metrics.calibration import pit
 from bayesnn.metrics.reliability import reliability
@@ -18,14 +19,17 @@ __all__ = ["pit_histogram", "reliability_diagram"]
 _BAND = 0.95
 """How often a calibrated predictive's bar lies in the band."""
 
+_DISTANCE = "#cc79a7"
+"""A colour that no part has."""
+
 
 def reliability_diagram(
     predictive: Predictive, y: Any, *, num_bins: int = 15, equal_mass: bool = False, ax: Axes | None = None
 ) -> Axes:
     """Accuracy over confidence, bin by bin; on the diagonal the stated probabilities come true.
 
-    Red is the distance, which the expected calibration error averages; the bars at the foot are the share of the inputs
-    in each bin. Bins with few inputs are far from the diagonal by chance.
+    Purple is the distance, which the expected calibration error averages over the inputs; the bars at the foot are the
+    share of the inputs in each bin. Bins with few inputs are far from the diagonal by chance.
 
     Args:
         predictive: Predictions of classes for N inputs.
@@ -56,8 +60,9 @@ def reliability_diagram(
     share = bins.count.cpu().numpy()[seen] / int(bins.count.sum())
     ax = new_axes(ax, (4.2, 4.0))
     ax.plot([0, 1], [0, 1], color="0.7", lw=1, zorder=0)
-    ax.bar(confidence, share, width=0.6 / num_bins, color="0.85", zorder=0, label="share of the inputs")
-    ax.vlines(confidence, accuracy, confidence, color=COLOURS["outside"], lw=2, label="distance")
+    ax.bar(confidence, share, width=0.6 / num_bins, color="0.85", edgecolor="0.6", lw=0.5, zorder=0,
+           label="share of the inputs")  # fmt: skip
+    ax.vlines(confidence, accuracy, confidence, color=_DISTANCE, lw=3, label="distance")
     ax.plot(confidence, accuracy, "o-", color="black", ms=4, lw=1, label="accuracy")
     ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
     title = f"expected calibration error {float(bins.ece):.3g}"
@@ -66,10 +71,14 @@ def reliability_diagram(
 
 
 def pit_histogram(predictive: Predictive, y: Any, *, num_bins: int = 10, ax: Axes | None = None) -> Axes:
-    """Histogram of the probability integral transform, flat when the predictive is calibrated.
+    r"""Histogram of the probability integral transform, flat when the predictive is calibrated.
 
     High at both ends: predictions too sure; high in the middle: not sure enough; leaning: biased. A bar of a calibrated
-    predictive lies in the band with probability 0.95, each bar for itself.
+    predictive lies in the band (quantiles 0.025 and 0.975 of the binomial) with probability 0.95 at least, each bar for
+    itself, if the targets are independent; dimensions of one target are counted as if they were.
+
+    A count is no single value but the jump from :math:`F(y - 1)` to :math:`F(y)`, and is shared out evenly over the
+    bars that it spans: in the mean they are as flat as those of real targets, and they scatter less.
 
     Args:
         predictive: Predictions of real targets or counts for N inputs.
@@ -84,6 +93,9 @@ def pit_histogram(predictive: Predictive, y: Any, *, num_bins: int = 10, ax: Axe
         NotImplementedError: If the targets are classes.
         ValueError: If there is not one target for each input, or no bar.
 
+    References:
+        Czado et al. (2009), Predictive Model Assessment for Count Data, Biometrics 65(4), for counts.
+
     Example:
         >>> import torch
         >>> predictive = Predictive(torch.distributions.Normal(torch.zeros(1, 50), 1.0))
@@ -95,8 +107,14 @@ def pit_histogram(predictive: Predictive, y: Any, *, num_bins: int = 10, ax: Axe
     expect_predictive(predictive)
     if num_bins < 1:
         raise ValueError(f"num_bins must be 1 or more; got {num_bins}. Write num_bins=10.")
-    values = pit(predictive, truth(predictive, y)).double().flatten().cpu().numpy()
-    counts, edges = np.histogram(values, num_bins, (0, 1))
+    target = truth(predictive, y)
+    values = pit(predictive, target).double().flatten().cpu().numpy()
+    edges = np.linspace(0, 1, num_bins + 1)
+    if predictive.support is not None and predictive.support.is_discrete:
+        half = values - predictive.cdf(target - 1).double().flatten().cpu().numpy()  # `pit` is the middle of the jump
+        counts = _shared_out(values - half, values + half, edges)
+    else:
+        counts = np.histogram(values, edges)[0]
     calibrated = len(values) / num_bins
     low, high = binom.interval(_BAND, len(values), 1 / num_bins)
     ax = new_axes(ax)
@@ -105,6 +123,14 @@ def pit_histogram(predictive: Predictive, y: Any, *, num_bins: int = 10, ax: Axe
     ax.bar(edges[:-1], counts / calibrated, width=np.diff(edges), align="edge", color=COLOURS["total"], alpha=0.5,
            edgecolor="white", label="targets")  # fmt: skip
     ax.set(xlabel="probability of a smaller target, F(y)", ylabel="share over calibrated share", xlim=(0, 1))
-    ax.set_ylim(0, 1.35 * max(counts.max(), high) / calibrated)  # room for the legend
-    ax.legend(frameon=False, loc="upper center", ncols=2)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
+
+
+def _shared_out(below: NDArray[np.float64], reached: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[Any]:
+    """How much of all jumps lies between the edges, each jump a uniform number's share; one of no height is a point."""
+    height = (reached - below)[:, None]
+    share = (edges - below[:, None]) / np.where(height > 0, height, 1.0)
+    passed = np.where(height > 0, share.clip(0, 1), reached[:, None] <= edges)
+    passed[:, 0] = 0  # a point at 0 lies in the first bar
+    return np.diff(passed.sum(0))

@@ -19,7 +19,10 @@ from bayesnn.uncertainty import all_scores, scores
 __all__ = ["detection_histogram", "risk_coverage_curve", "roc"]
 
 _STYLES = ("-", "--", ":", "-.")
-"""Lines of scores, of which no colour tells a part."""
+"""Lines of scores, several of which may measure one part and have its colour."""
+
+_BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02), "frameon": False, "fontsize": 8}
+"""Legends that are off the curves, wherever those run."""
 
 
 def detection_histogram(
@@ -68,8 +71,8 @@ def roc(by_score: Mapping[str, Tensor], positive: Tensor, *, ax: Axes | None = N
         The axes; the legend has the area under each curve.
 
     Raises:
-        TypeError: If the scores have no names.
-        ValueError: If their lengths differ, or all inputs are of one kind.
+        TypeError: If the scores have no names, or the kinds are no yes or no.
+        ValueError: If there is no score, their lengths differ, or all inputs are of one kind.
 
     Example:
         >>> from bayesnn.uncertainty import scores
@@ -80,8 +83,16 @@ def roc(by_score: Mapping[str, Tensor], positive: Tensor, *, ax: Axes | None = N
     """
     if not isinstance(by_score, Mapping):
         raise TypeError(f'scores must have names; got {type(by_score).__name__}. Write {{"entropy": score}}.')
-    positive = torch.as_tensor(positive).bool().cpu()
-    for name, score in by_score.items():
+    if not by_score:
+        raise ValueError("there must be one score at least; got none.")
+    positive = torch.as_tensor(positive).cpu()
+    if positive.dtype != torch.bool:
+        raise TypeError(
+            f"positive must be a yes or no for each input, boolean; got {positive.dtype}. Write mistakes(predictive, "
+            "y), or y == 3 for a class."
+        )
+    named = {name: torch.as_tensor(score).detach().cpu() for name, score in by_score.items()}
+    for name, score in named.items():
         if score.shape != positive.shape:
             raise ValueError(
                 f"every input needs a score and a kind; {name!r} has shape {tuple(score.shape)}, the kinds "
@@ -89,14 +100,14 @@ def roc(by_score: Mapping[str, Tensor], positive: Tensor, *, ax: Axes | None = N
             )
     if not 0 < int(positive.sum()) < len(positive):
         raise ValueError("a ROC curve needs inputs of both kinds; all are of one.")
-    ax = new_axes(ax, (4.2, 4.0))
-    for number, (name, score) in enumerate(by_score.items()):
-        suspected, found = roc_curve(score.cpu(), positive)
-        label = f"{name.replace('_', ' ')}: {float(auroc(score.cpu(), positive)):.3f}"
+    ax = new_axes(ax, (6.2, 4.0))
+    for number, (name, score) in enumerate(named.items()):
+        suspected, found = roc_curve(score, positive)
+        label = f"{name.replace('_', ' ')}: {float(auroc(score, positive)):.3f}"
         ax.plot(suspected, found, _STYLES[number % len(_STYLES)], lw=1.5, color=_colour(name, number), label=label)
     ax.plot([0, 1], [0, 1], color="0.7", lw=1, zorder=0)
     ax.set(xlabel="share of the others suspected", ylabel="share found", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
-    ax.legend(title="AUROC", loc="lower right", frameon=False)
+    ax.legend(title="AUROC", **_BESIDE)
     return ax
 
 
@@ -105,8 +116,8 @@ def risk_coverage_curve(
 ) -> Axes:
     """Mean loss of the predictions that are kept, over the share that is kept, the most certain first.
 
-    The loss is whether the class is wrong, or the squared error of real targets. Beside the scores stand the best order
-    there is, by the loss itself, and keeping at random.
+    The loss is whether the class is wrong, or the squared error of real targets (its mean over several dimensions).
+    Beside the scores stand the best order there is, by the loss itself, and keeping at random.
 
     Args:
         predictive: Predictions for N inputs.
@@ -136,30 +147,28 @@ def risk_coverage_curve(
     else:
         squares = (predictive.mean - target).double().square().cpu()
         loss = squares if squares.ndim == 1 else squares.mean(1)
-    ax = new_axes(ax)
+    ax = new_axes(ax, (6.4, 3.4))
     for number, name in enumerate(names if names is not None else scores(predictive)):
         score = known[name].cpu()
         coverage, risk = risk_coverage(score, loss)
         label = f"{name.replace('_', ' ')}: {float(aurc(score, loss)):.3g}"
         ax.plot(coverage, risk, _STYLES[number % len(_STYLES)], lw=1.5, color=_colour(name, number), label=label)
-    coverage, risk = risk_coverage(loss, loss) if not classes else _best(loss)
-    ax.plot(coverage, risk, color="0.7", lw=1, label="best order there is")
-    ax.axhline(float(loss.mean()), color="0.7", lw=1, ls=(0, (1, 3)), label="at random")
-    risk_of = "error rate" if classes else "mean squared error"
-    ax.set(xlabel="share of the inputs that is kept", ylabel=f"{risk_of} of what is kept", xlim=(0, 1))
+    kept = torch.arange(1, len(loss) + 1).double()
+    risk = loss.sort().values.cumsum(0) / kept  # mistakes are all alike, but need not be left out together
+    ax.plot(kept / len(loss), risk, color="0.7", lw=1, label=f"best order there is: {float(risk.mean()):.3g}")
+    mean = float(loss.mean())
+    ax.axhline(mean, color="0.7", lw=1, ls=(0, (1, 3)), label=f"at random: {mean:.3g}")
+    risk_of = "error rate of what is kept" if classes else "mean squared error (squared units of y)"
+    ax.set(xlabel="share of the inputs that is kept", ylabel=risk_of, xlim=(0, 1))
     ax.set_ylim(bottom=0)
-    ax.legend(title="AURC", frameon=False, loc="center left", fontsize=8)
+    ax.legend(title="AURC", **_BESIDE)
     return ax
 
 
-def _best(wrong: Tensor) -> tuple[Tensor, Tensor]:
-    """Coverage and risk when the mistakes are left out first; they are all alike, but need not be left out together."""
-    kept = torch.arange(1, len(wrong) + 1).double()
-    return kept / len(wrong), (kept - (1 - wrong).sum()).clamp_min(0) / kept
-
-
 def _colour(name: str, number: int) -> str:
-    """A part's own colour for its own scores, greys for the others."""
-    parts = {"aleatoric": "aleatoric", "expected_entropy": "aleatoric", "epistemic": "epistemic"}
-    parts |= {"mutual_information": "epistemic", "expected_pairwise_kl": "epistemic"}
-    return COLOURS[parts[name]] if name in parts else ("black", "#4d4d4d", "#7f7f7f", "#a6a6a6")[number % 4]
+    """A part's own colour for the scores that measure it, whichever the loss they come from; greys for the others."""
+    own = {"max_probability": "total", "entropy": "total", "expected_entropy": "aleatoric"}
+    own |= {"mutual_information": "epistemic", "expected_pairwise_kl": "epistemic"}
+    part = own.get(name, name.rpartition("_")[-1])  # brier_aleatoric, zero_one_epistemic
+    known = part in ("total", "aleatoric", "epistemic")
+    return COLOURS[part] if known else ("black", "#7f7f7f", "#a6a6a6")[number // len(_STYLES) % 3]

@@ -25,10 +25,11 @@ def elbo_curve(history: History, *, ax: Axes | None = None) -> Axes:
     for label, (values, style, width) in lines.items():
         marker = "o" if len(values) == 1 else None
         ax.plot(range(1, len(values) + 1), values, style, lw=width, marker=marker, color=COLOURS["total"], label=label)
-    # The first epochs, far below, would flatten the rest: show what the second half spans, and as much again.
+    # The first epochs, far off, would flatten the rest: show what the second half spans, and as much on either side.
     later = np.concatenate([values[len(values) // 2 :] for values, _, _ in lines.values()])
-    margin = 0.15 * (later.max() - later.min()) + 0.05
+    span = later.max() - later.min()
+    highest = min(max(values.max() for values, _, _ in lines.values()), later.max() + span)
     ax.set(xlabel="epoch", ylabel="nats per datum")
-    ax.set_ylim(later.min() - (later.max() - later.min()) - margin, later.max() + margin)
+    ax.set_ylim(later.min() - span - (0.15 * span + 0.05), highest + (0.15 * span + 0.05))
     ax.legend(frameon=False)
     return ax

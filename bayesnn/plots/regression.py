@@ -44,6 +44,7 @@ def regression_bands(
     ax.fill_between(
         at, mean - total, mean + total, color=COLOURS["aleatoric"], alpha=0.35, lw=0, label="with aleatoric (±2 sd)"
     )
+    ax.fill_between(at, mean - epistemic, mean + epistemic, color=ax.get_facecolor(), lw=0)  # or blue would be teal
     ax.fill_between(
         at, mean - epistemic, mean + epistemic, color=COLOURS["epistemic"], alpha=0.5, lw=0, label="epistemic (±2 sd)"
     )
@@ -74,10 +75,10 @@ def predicted_against_true(predictive: Predictive, y: Tensor, *, level: float = 
     truth = predictive.checked(y).cpu().numpy()
     low, high = (end.cpu().numpy() for end in predictive.interval(level))
     mean = predictive.mean.cpu().numpy()
-    ends = [min(truth.min(), low.min()), max(truth.max(), high.max())]
+    ends = [truth.min(), truth.max()]
     ax.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
     ax.vlines(truth, low, high, color=COLOURS["total"], alpha=0.5, linewidth=1.5, label=f"{100 * level:g} % interval")
     ax.scatter(truth, mean, color="black", s=10, zorder=3, label="mean")
-    ax.set(xlabel="true target", ylabel="predicted target")
-    ax.legend(frameon=False)
+    ax.set(xlabel="true target (units of y)", ylabel="predicted target (units of y)")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)  # off the intervals
     return ax

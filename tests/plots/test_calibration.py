@@ -1,5 +1,7 @@
 """The reliability diagram and the histogram of the probability integral, read back against numpy and scipy."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -27,7 +29,7 @@ def test_the_points_of_a_reliability_diagram_are_those_of_its_bins():
     gap = sum(chosen.mean() * abs(right[chosen].mean() - confidence[chosen].mean()) for chosen in inside)
     assert ax.get_legend().get_title().get_text() == f"expected calibration error {gap:.3g}"
     (distance,) = ax.collections
-    assert to_rgb(distance.get_color()[0]) == to_rgb(COLOURS["outside"])
+    assert to_rgb(distance.get_color()[0]) not in {to_rgb(colour) for colour in COLOURS.values()}
     for segment, chosen in zip(distance.get_segments(), inside, strict=True):
         ends = right[chosen].mean(), confidence[chosen].mean()
         np.testing.assert_allclose(sorted(segment[:, 1]), sorted(ends))
@@ -46,14 +48,38 @@ def test_the_bars_of_the_probability_integral_are_numpys():
     bars = [bar for bar in ax.patches if bar.get_label() != "95 % of calibrated bars"]
     np.testing.assert_allclose([bar.get_height() for bar in bars], counts * 5 / N)
     (band,) = [bar for bar in ax.patches if bar.get_label() == "95 % of calibrated bars"]
-    low, high = band.get_y() * N / 5, (band.get_y() + band.get_height()) * N / 5
-    inside = scipy.stats.binom.cdf(high, N, 0.2) - scipy.stats.binom.cdf(low - 1, N, 0.2)
-    assert inside >= 0.95
+    low, high = round(band.get_y() * N / 5, 9), round((band.get_y() + band.get_height()) * N / 5, 9)
+    reached = np.cumsum([math.comb(N, k) * 0.2**k * 0.8 ** (N - k) for k in range(N + 1)])
+    assert (low, high) == (np.flatnonzero(reached >= 0.025)[0], np.flatnonzero(reached >= 0.975)[0])
 
 
-def test_counts_have_a_histogram_too():
-    counts = Predictive(Poisson(torch.full((2, N), 4.0)))
-    assert len(pit_histogram(counts, torch.arange(N).float() % 9).patches) == 11
+def heights(ax):
+    return np.array([bar.get_height() for bar in ax.patches if bar.get_label() != "95 % of calibrated bars"])
+
+
+def test_a_count_is_shared_out_over_the_bars_that_its_jump_spans():
+    y = torch.arange(N) % 9
+    found = heights(pit_histogram(Predictive(Poisson(torch.tensor([[3.0], [5.0]]).expand(2, N))), y, num_bins=4))
+    below, reached = (scipy.stats.poisson.cdf(at[:, None], [3, 5]).mean(1) for at in (y.numpy() - 1, y.numpy()))
+    mass = [scipy.stats.uniform.cdf(u, below, reached - below).sum() for u in np.linspace(0, 1, 5)]
+    np.testing.assert_allclose(found, np.diff(mass) * 4 / N, rtol=1e-4)
+    assert found.sum() == pytest.approx(4)
+
+
+@pytest.mark.parametrize("rate", [0.3, 2.0, 20.0])
+def test_calibrated_counts_are_flat_and_too_narrow_ones_are_not(rate):
+    rates, number, bars = torch.full((1, 4000), rate), 4000, 10
+    y = torch.poisson(rates[0])
+    # A bar has a standard error of sqrt(bars / number) at most, by sharing out less; 6 of them by chance: 2e-8.
+    bound = 6 * math.sqrt(bars / number)
+    assert np.abs(heights(pit_histogram(Predictive(Poisson(rates)), y, num_bins=bars)) - 1).max() < bound
+    assert np.abs(heights(pit_histogram(Predictive(Poisson(1.5 * rates)), y, num_bins=bars)) - 1).max() > bound
+
+
+def test_counts_that_had_no_chance_are_still_counted():
+    sure = Predictive(Poisson(torch.tensor([[1e-9, 1e-9, 1e-9, 2e3]], dtype=torch.float64)))
+    found = heights(pit_histogram(sure, torch.tensor([0, 0, 50, 0]), num_bins=2))  # far above, far below
+    assert found == pytest.approx([1.0, 1.0])
 
 
 @pytest.mark.parametrize(

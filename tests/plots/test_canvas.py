@@ -2,9 +2,11 @@
 
 import runpy
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from drawn import CLASSES, FITS, LOC, REALS, SCORES, N, X
@@ -56,11 +58,35 @@ def test_a_plot_of_its_own_leaves_no_figure_open(plot):
 
 
 def test_every_picture_is_tested():
-    assert {*PLOTS, *MAPS, "COLOURS", "uncertain_pictures"} == set(plots.__all__)
+    assert {*PLOTS, *MAPS, "COLOURS", "uncertain_pictures", "decision_maps"} == set(plots.__all__)
 
 
-def test_colours_are_told_apart():
-    assert len({to_rgb(colour) for colour in plots.COLOURS.values()}) == len(plots.COLOURS)
+EYES = {
+    "full sight": np.eye(3),
+    "no red cones": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green cones": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "no blue cones": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+"""What is seen of linear RGB: Machado et al. (2009), A Physiologically-based Model for Simulation of Color Vision
+Deficiency, severity 1."""
+
+
+def lab(linear):
+    """CIE 1976 L*a*b* of linear sRGB, white D65."""
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    part = to_xyz @ np.clip(linear, 0, 1) / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(part > (6 / 29) ** 3, np.cbrt(part), part / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eye", EYES.values(), ids=EYES)
+def test_colours_are_told_apart_by_every_eye(eye):
+    seen = {}
+    for name, colour in plots.COLOURS.items():
+        value = np.array(to_rgb(colour))
+        seen[name] = lab(eye @ np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4))
+    distances = {pair: np.linalg.norm(seen[pair[0]] - seen[pair[1]]) for pair in combinations(seen, 2)}
+    assert min(distances.values()) > 15, distances  # about 2 can just be told apart
 
 
 @pytest.mark.slow
@@ -73,3 +99,5 @@ def test_the_gallery_shows_every_picture_that_its_command_draws(tmp_path, monkey
     page = (root / "docs" / "gallery.md").read_text(encoding="utf-8")
     assert {name for name in drawn if f"pictures/{name}" not in page} == set()
     assert {name for name in drawn if not (root / "docs" / "pictures" / name).exists()} == set()
+    assert {path.name for path in tmp_path.iterdir() if path.stat().st_size > 60_000} == set()
+    assert {name for name in plots.__all__ if name != "COLOURS" and f"plots.{name}(" not in page} == set()

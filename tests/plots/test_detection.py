@@ -13,7 +13,7 @@ from torch.distributions import Independent, Normal
 
 from bayesnn.plots import COLOURS, detection_histogram, risk_coverage_curve, roc
 from bayesnn.predictive import Predictive
-from bayesnn.uncertainty import decompose
+from bayesnn.uncertainty import all_scores, decompose
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -115,11 +115,35 @@ def test_roc_is_the_curve_of_sklearn():
         (torch.ones(3), [True, False, True], TypeError, "scores must have names; got Tensor"),
         ({"entropy": torch.ones(3)}, [True, False], ValueError, r"'entropy' has shape \(3,\), the kinds \(2,\)"),
         ({"entropy": torch.ones(2)}, [True, True], ValueError, "needs inputs of both kinds; all are of one"),
+        ({"entropy": torch.ones(2)}, [3, 0], TypeError, "yes or no for each input, boolean; got torch.int64"),
+        ({}, [True, False], ValueError, "one score at least; got none"),
     ],
 )
 def test_a_roc_that_cannot_be_drawn_gets_one_clear_sentence(by_score, positive, kind, words):
     with pytest.raises(kind, match=words):
         roc(by_score, torch.tensor(positive))
+
+
+def test_scores_have_the_colour_of_the_part_they_measure_and_a_line_of_their_own():
+    by_score = all_scores(CLASSES)
+    drawn = {name: (line.get_linestyle(), to_rgb(line.get_color())) for name, line in
+             zip(by_score, roc(by_score, torch.arange(N) < 7).lines, strict=False)}  # fmt: skip
+    parts = {"total": {"max_probability", "entropy", "brier_total"}}
+    parts["aleatoric"] = {"expected_entropy", "brier_aleatoric", "zero_one_aleatoric"}
+    parts["epistemic"] = {"mutual_information", "expected_pairwise_kl", "brier_epistemic", "zero_one_epistemic"}
+    for part, names in parts.items():
+        assert {name for name, (_, colour) in drawn.items() if colour == to_rgb(COLOURS[part])} == names
+    assert len(set(drawn.values())) == len(by_score)
+
+
+def test_a_dozen_scores_of_no_part_have_lines_of_their_own():
+    lines = roc({f"number {i}": random(N, seed=i) for i in range(12)}, torch.arange(N) < 7).lines[:12]
+    assert len({(line.get_linestyle(), to_rgb(line.get_color())) for line in lines}) == 12
+
+
+def test_scores_may_be_arrays():
+    line = roc({"mine": np.array([0.1, 0.4, 0.3])}, torch.tensor([False, True, True])).lines[0]
+    assert line.get_label() == "mine: 1.000"
 
 
 def test_what_is_kept_is_at_risk_as_by_sorting():
@@ -134,7 +158,10 @@ def test_what_is_kept_is_at_risk_as_by_sorting():
     assert ax.lines[0].get_label() == f"entropy: {(sorted_losses.cumsum() / kept).mean():.3g}"
     best = np.sort(wrong).cumsum() / kept
     np.testing.assert_allclose(ax.lines[1].get_ydata(), best)
+    assert ax.lines[1].get_label() == f"best order there is: {best.mean():.3g}"
     assert ax.lines[2].get_ydata()[0] == pytest.approx(wrong.mean())
+    assert ax.lines[2].get_label() == f"at random: {wrong.mean():.3g}"
+    assert ax.get_ylabel() == "error rate of what is kept"
 
 
 def test_the_risk_of_numbers_is_their_squared_error():
@@ -146,11 +173,29 @@ def test_the_risk_of_numbers_is_their_squared_error():
         assert line.get_ydata()[-1] == pytest.approx(squares.mean())
     kept = np.arange(1, N + 1)
     np.testing.assert_allclose(ax.lines[3].get_ydata(), np.sort(squares).cumsum() / kept)
+    assert ax.get_ylabel() == "mean squared error (squared units of y)"
     several = Predictive(Independent(Normal(LOC[..., None].expand(S, N, 2), 1.0), 1))
     line = risk_coverage_curve(several, torch.stack([y, y], 1)).lines[0]
     assert line.get_ydata()[-1] == pytest.approx(squares.mean())
 
 
-def test_a_score_that_is_none_is_refused():
-    with pytest.raises(ValueError, match=r"names must be among max_probability, entropy.*; got 'doubt'"):
-        risk_coverage_curve(CLASSES, torch.zeros(N).long(), names=["doubt"])
+LABELS = torch.zeros(N).long()
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind", "words"),
+    [
+        (
+            lambda: risk_coverage_curve(CLASSES, LABELS, names=["doubt"]),
+            ValueError,
+            r"names must be among max_probability, entropy.*; got 'doubt'",
+        ),
+        (lambda: risk_coverage_curve(CLASSES, LABELS[1:]), ValueError, "one row per input"),
+        (lambda: risk_coverage_curve(CLASSES, LOC[0]), ValueError, "class labels must be whole numbers"),
+        (lambda: risk_coverage_curve(lambda x: CLASSES, LABELS), TypeError, "needs a Predictive"),
+    ],
+    ids=["no score", "other targets", "numbers for classes", "no predictive"],
+)
+def test_a_risk_that_cannot_be_drawn_gets_one_clear_sentence(ask, kind, words):
+    with pytest.raises(kind, match=words):
+        ask()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from drawn import FITS
+from drawn import FITS, history
 from matplotlib.colors import to_rgb
 
 from bayesnn.plots import elbo_curve
@@ -22,6 +22,13 @@ def test_the_curve_is_the_sum_of_its_terms_and_every_line_can_be_seen(fit):
         inside = (bottom < np.array(line.get_ydata())) & (np.array(line.get_ydata()) < top)
         assert inside[len(inside) // 2 :].any(), line.get_label()
         assert len(inside) > 1 or line.get_marker() not in ("None", "", None)
+
+
+def test_a_term_that_was_higher_at_first_is_not_cut_off():
+    ax = elbo_curve(history([0.3 + 0.5 * i / 60 for i in range(60)], [4 * 0.9**i + 0.5 for i in range(60)]))
+    assert all(max(line.get_ydata()) < ax.get_ylim()[1] for line in ax.lines)
+    steep = elbo_curve(history([-50.0] + [1.0] * 59, [0.5] * 60))
+    assert steep.get_ylim()[1] < 10  # nor is the rest flattened by one epoch
 
 
 def test_the_terms_of_the_curve_are_told_by_the_line_not_by_a_colour_of_some_part():

@@ -3,18 +3,25 @@
 import numpy as np
 import pytest
 import torch
-from drawn import LOC, REALS, SCALE, N, X, random
+from drawn import CLASSES, LOC, REALS, SCALE, N, X, random
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from torch.distributions import Categorical, Independent, Normal
+from matplotlib.figure import Figure
+from torch.distributions import Independent, Normal
 
 from bayesnn import plots
 from bayesnn.plots import COLOURS, regression_bands
 from bayesnn.predictive import Predictive
 
 
+def bands(ax):
+    """Those that the legend has; beneath the epistemic one is a blank."""
+    return [part for part in ax.collections if not part.get_label().startswith("_")]
+
+
 def band(ax, number):
     """Lower and upper edge of a band by x."""
-    points = ax.collections[number].get_paths()[0].vertices
+    points = bands(ax)[number].get_paths()[0].vertices
     return {x: (points[points[:, 0] == x, 1].min(), points[points[:, 0] == x, 1].max()) for x in X.tolist()}
 
 
@@ -35,12 +42,25 @@ def test_bands_are_two_standard_deviations_around_the_mean(x):
 
 def test_bands_show_the_data_and_the_colours_of_their_parts():
     ax = regression_bands(X, REALS, data=(X, LOC[0]))
-    assert [to_rgb(part.get_facecolor()[0][:3]) for part in ax.collections] == [
+    assert [to_rgb(part.get_facecolor()[0][:3]) for part in bands(ax)] == [
         to_rgb(COLOURS["aleatoric"]),
         to_rgb(COLOURS["epistemic"]),
     ]
-    assert all("2 sd" in part.get_label() for part in ax.collections)
+    assert all("2 sd" in part.get_label() for part in bands(ax))
     assert np.array_equal(np.array(ax.lines[1].get_data()), np.stack([X, LOC[0]]))
+
+
+def test_the_epistemic_band_has_the_colour_that_the_legend_shows():
+    figure = Figure(figsize=(3, 3), dpi=50)
+    ax = figure.add_axes((0, 0, 1, 1))
+    wide = torch.stack([torch.zeros(5), torch.full((5,), 10.0)])
+    regression_bands(torch.arange(5.0), Predictive(Normal(wide, 10.0)), ax=ax)
+    ax.set(xlim=(0, 4), ylim=(-40, 50))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixel = np.asarray(canvas.buffer_rgba())[round(150 * (50 - 12) / 90), 75, :3] / 255  # off the mean, which is 5
+    blended = 0.5 * np.array(to_rgb(COLOURS["epistemic"])) + 0.5  # half on white
+    np.testing.assert_allclose(pixel, blended, atol=0.01)
 
 
 def test_one_draw_has_no_epistemic_band():
@@ -81,6 +101,21 @@ def test_predictions_against_the_truth_show_mean_and_interval():
     assert "50 % interval" in [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_predictions_of_classes_have_no_such_picture():
-    with pytest.raises(NotImplementedError, match="draws one real target"):
-        plots.predicted_against_true(Predictive(Categorical(torch.ones(1, 2, 3))), torch.zeros(2))
+def test_the_diagonal_runs_where_the_targets_are():
+    ax = plots.predicted_against_true(REALS, LOC[0])
+    low, high = float(LOC[0].min()), float(LOC[0].max())
+    np.testing.assert_allclose(ax.lines[0].get_data(), [[low, high], [low, high]])
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind", "words"),
+    [
+        (lambda: plots.predicted_against_true(CLASSES, LOC[0]), NotImplementedError, "draws one real target"),
+        (lambda: plots.predicted_against_true(REALS, LOC[0, 1:]), ValueError, "one row per input"),
+        (lambda: regression_bands(X, CLASSES), NotImplementedError, "class labels have no mean"),
+    ],
+    ids=["classes", "other targets", "bands of classes"],
+)
+def test_what_has_no_such_picture_gets_one_clear_sentence(ask, kind, words):
+    with pytest.raises(kind, match=words):
+        ask()
