@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bayesnn.kinds import unknown_from_ambiguous
 from bayesnn.metrics.calibration import calibration_error, coverage, ece, sharpness
-from bayesnn.metrics.crps import crps
+from bayesnn.metrics.crps import crps, has_closed_form
 from bayesnn.metrics.scoring import accuracy, brier, nll, rmse
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.tasks import misclassification, out_of_distribution, truth
@@ -27,9 +27,10 @@ def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
 
     Returns:
         For classes ``nll`` (nats), ``accuracy``, ``brier`` and ``ece``. For real targets and counts ``nll`` (nats, a
-        density in the units of ``y``), ``rmse`` and ``crps`` (units of ``y``), ``coverage_90``, the fraction within
-        the central 90 % interval, ``sharpness_90``, the interval's mean width (units of ``y``), and
-        ``calibration_error``, how far the frequencies of all quantiles are from their levels.
+        density in the units of ``y``), ``rmse`` (units of ``y``), ``coverage_90``, the fraction within the central
+        90 % interval, ``sharpness_90``, the interval's mean width (units of ``y``), ``calibration_error``, how far the
+        frequencies of all quantiles are from their levels, and, of normal members, ``crps`` (units of ``y``). Of other
+        families `bayesnn.metrics.crps.crps` takes its time, so ask for it.
 
     Raises:
         ValueError: If ``y`` does not have one target for each input.
@@ -49,11 +50,11 @@ def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
         found = {
             "nll": nll,
             "rmse": rmse,
-            "crps": crps,
             "coverage_90": coverage,
             "sharpness_90": lambda predictive, y: sharpness(predictive),
             "calibration_error": calibration_error,
         }
+        found |= {"crps": crps} if has_closed_form(predictive) else {}
     return {name: float(score(predictive, target)) for name, score in found.items()}
 
 

@@ -374,7 +374,7 @@ def test_a_uci_set_is_compared_on_its_splits(uci_folder, capsys):
     words += ["--epochs", "2", "--quiet", "--out", str(uci_folder / "out")]
     assert main(words) == 0
     out, _ = capsys.readouterr()
-    assert re.search(r"method +NLL +RMSE +CRPS +90 % coverage +90 % width +calibration error", out)
+    assert re.search(r"method +NLL +RMSE +90 % coverage +90 % width +calibration error +CRPS", out)
     written = strict((uci_folder / "out" / "results.json").read_text())
     assert [row["method"] for row in written["rows"]] == ["map", "own_noise"]
     assert written["sizes"] == {"x_train": 36, "x_test": 4}

@@ -9,9 +9,10 @@ import scipy.integrate
 import scipy.optimize
 import scipy.special
 import scipy.stats
+import torch
 from made_up import CLASSES, LABELS, LOC, LOGITS, REALS, SCALE, TARGETS, C, N, S, class_scores
 from sklearn import metrics
-from torch.distributions import Independent, Normal
+from torch.distributions import Independent, Normal, Poisson, StudentT
 
 from bayesnn import decompose
 from bayesnn.evaluation import evaluate
@@ -57,6 +58,15 @@ def test_real_scores_are_those_of_scipy_and_sklearn():
         },
         rel=1e-6,
     )
+
+
+def test_the_crps_of_other_families_is_not_waited_for():
+    """Of counts in the millions it would be a sum over all of them."""
+    found = evaluate(Predictive(Poisson(torch.full((3, 5), 1e7))), torch.full((5,), 1e7))
+    assert "crps" not in found
+    assert found["coverage_90"] == 1.0
+    assert "crps" not in evaluate(Predictive(StudentT(4.0, LOC, SCALE)), TARGETS)
+    assert "crps" in evaluate(Predictive(StudentT(4.0, LOC, SCALE), Normal(LOC[0], 1.0)), TARGETS)
 
 
 def member_mean(z, n):

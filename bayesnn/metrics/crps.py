@@ -15,7 +15,7 @@ from bayesnn.members import mapped
 from bayesnn.metrics.adaptive import integrate
 from bayesnn.predictive import Predictive
 
-__all__ = ["crps"]
+__all__ = ["crps", "has_closed_form"]
 
 _BUDGET = 2**20
 """Numbers in the largest array: 8 MiB in double precision, of which there are a few at a time."""
@@ -84,6 +84,14 @@ def crps(predictive: Predictive, y: Tensor) -> Tensor:
     y = y.double().flatten()
     several = max(1, _BUDGET // members.batch_shape[0])
     return torch.cat([score(_some(members, at), y[at]) for at in torch.arange(len(y)).split(several)]).mean()
+
+
+def has_closed_form(predictive: Predictive) -> bool:
+    """Whether `crps` is a formula, quick at any size: members, or a known mixture, are normal.
+
+    Of other families it takes seconds, and of counts that may be in the millions minutes.
+    """
+    return not predictive.has_enumerate_support and isinstance(_columns(predictive), Normal)
 
 
 def _columns(predictive: Predictive) -> Distribution:
