@@ -193,7 +193,10 @@ class FlatELBO:
             return seen
         axes = next(iter(self._axes.values()))
         turned = (seen.flatten(1) @ axes).view(seen.shape)
-        weights = {name: self._locs[name].detach() for name in model.priors()}
+        # Random weights: a reader that starts at zero, as the gain of a skip connection does, would not be seen.
+        draws = torch.Generator().manual_seed(0)
+        shapes = {name: self._shapes[name] for name in model.priors()}
+        weights = {n: torch.randn(s, generator=draws).to(seen) / s[1:].numel() ** 0.5 for n, s in shapes.items()}
         plain = weights | {name: weights[name] @ axes.T for name in self._axes}
         few, turned_few = seen[:_FEW], turned[:_FEW]
         outputs = functional_call(model.network, plain, (few,))

@@ -152,10 +152,6 @@ def _tensors(values: Iterable[Any]) -> list[Tensor]:
     return found
 
 
-def _without_bias(func: Callable, rest: Any, options: Mapping[str, Any], x: Tensor, weight: Tensor) -> Tensor:
-    return func(x, weight, None, *rest, **options)
-
-
 def _local(x: Tensor, noise: Noise, bias: Tensor | None, bias_noise: Noise | None) -> Tensor:
     x = x if noise.axes is None else x @ noise.axes
     bias, bias_scale = (bias, None) if bias_noise is None else (bias_noise.loc, bias_noise.scale)

@@ -39,6 +39,17 @@ class Shared(nn.Module):
         return self.last(torch.tanh(self.first(x)) + self.second(x.flip(1)))
 
 
+class Gain(nn.Module):
+    """Reads its inputs a second time, by a gain that is zero at the start."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last, self.gain = nn.Linear(3, 9), nn.Linear(9, 1), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(x))) + (self.gain * x.flip(1)).sum(1, keepdim=True)
+
+
 CASES = {
     "latent noise": (lambda: networks.mlp(3, 1, hidden=9), (3,), likelihoods.gaussian, None),
     "two targets": (lambda: networks.mlp(3, 2, hidden=9), (3,), likelihoods.gaussian, None),
@@ -48,6 +59,7 @@ CASES = {
     "off center": (lambda: nn.Linear(3, 1), (3,), likelihoods.gaussian, priors.normal(0.8, loc=0.3)),
     "convolutions": (lambda: networks.conv_net((4, 4), 2, channels=(3,)), (4, 4), likelihoods.categorical, None),
     "gains": (norm_net, (3,), likelihoods.categorical, None),
+    "a gain of zero": (Gain, (3,), likelihoods.gaussian, None),
     "two readers": (Shared, (3,), likelihoods.gaussian, None),
 }
 
@@ -137,7 +149,12 @@ def test_several_particles_are_averaged():
 
 def test_inputs_are_turned_only_where_one_layer_reads_them():
     with isolated(0, torch.device("cpu")):
-        for name, turned in (("latent noise", True), ("classes", True), ("two readers", False)):
+        for name, turned in (
+            ("latent noise", True),
+            ("classes", True),
+            ("two readers", False),
+            ("a gain of zero", False),
+        ):
             model, guide, x, y, sites = made(name, True)
             assert guide.axes
             flat = FlatELBO(model, guide, x, y, per_datum=sites)
