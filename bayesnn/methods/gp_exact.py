@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from bayesnn.likelihoods.likelihood import SMALLEST_SCALE
+from bayesnn.methods.gp_inputs import length_scaled
 from bayesnn.training import Callback, History, Minibatches, optimise
 
 __all__ = ["ExactProcess", "climb", "train_features"]
 
 _STARTS = (1.0, 0.3)
 """Length-scales that the climb starts from, as multiples of the inputs' spread; one alone is not enough on Yacht."""
+
+_ROWS_AT_ONCE = 1000
 
 _JITTERS = (0.0, 1e-8, 1e-6, 1e-4)
 
@@ -35,6 +38,7 @@ class ExactProcess(nn.Module):
         x: Training inputs, raw.
         y: Standardised targets ``(N, D)``.
         learn_noise: Whether the noise is a parameter.
+        learn_from: Rows from which kernels and noise are learnt; all if left out.
 
     References:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, algorithm 2.1 and equation 5.9.
@@ -42,9 +46,17 @@ class ExactProcess(nn.Module):
 
     x: Tensor
     y: Tensor
+    learn_from: Tensor
 
     def __init__(
-        self, inputs: nn.Module, kernels: list[nn.Module], noise: Tensor, x: Tensor, y: Tensor, learn_noise: bool
+        self,
+        inputs: nn.Module,
+        kernels: list[nn.Module],
+        noise: Tensor,
+        x: Tensor,
+        y: Tensor,
+        learn_noise: bool,
+        learn_from: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.inputs: Any = inputs
@@ -55,6 +67,7 @@ class ExactProcess(nn.Module):
         self.floor = SMALLEST_SCALE if learn_noise else 0.0
         self.register_buffer("x", x)
         self.register_buffer("y", y.double())
+        self.register_buffer("learn_from", torch.arange(len(x), device=x.device) if learn_from is None else learn_from)
         self._solved: list[tuple[Tensor, Tensor]] = []
         self._features: Tensor | None = None
 
@@ -68,19 +81,31 @@ class ExactProcess(nn.Module):
         """Noise standard deviations of the standardised targets ``(D,)``."""
         return ((2 * torch.stack(list(self.log_noise))).exp() + self.floor**2).sqrt()
 
+    def learnt_features(self) -> Tensor:
+        """Features of the rows from which kernels and noise are learnt."""
+        return self.inputs(self.x[self.learn_from])
+
     def log_marginal(self, d: int, features: Tensor) -> Tensor:
-        """Log marginal likelihood of one column, in nats."""
+        """Log marginal likelihood of one column at the rows that are learnt from, in nats; of their features."""
         covariance = self.kernels[d](features).to_dense()
-        return _LogMarginal.apply(covariance + torch.eye(len(features)).to(features) * self.noise[d] ** 2, self.y[:, d])
+        noise = torch.eye(len(features)).to(features) * self.noise[d] ** 2
+        return _LogMarginal.apply(covariance + noise, self.y[self.learn_from, d])
 
     @torch.no_grad()
-    def solve(self) -> None:
-        """Do what predictions have in common."""
+    def solve(self) -> float:
+        """Condition on all data, which predictions have in common.
+
+        Returns:
+            Log marginal likelihood of all data, summed over targets, in nats.
+        """
         self._features = features = self.inputs(self.x)
-        self._solved = []
+        self._solved, total = [], 0.0
         for kernel, noise, y in zip(self.kernels, self.noise, self.y.T, strict=True):
-            root = _cholesky(kernel(features).to_dense() + noise**2 * torch.eye(len(y)).to(features))
-            self._solved.append((root, torch.cholesky_solve(y[:, None], root)[:, 0]))
+            root = _cholesky(_covariance(kernel, features, float(noise) ** 2))
+            weights = torch.cholesky_solve(y[:, None], root)[:, 0]
+            self._solved.append((root, weights))
+            total += float(_log_density(y, root, weights))
+        return total
 
     @torch.no_grad()
     def latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,7 +183,7 @@ class _Climb:
 
     def __init__(self, process: ExactProcess, d: int, log_prior: Callable[[Tensor], Tensor]) -> None:
         self.process, self.d, self.log_prior = process, d, log_prior
-        self.features = process.inputs(process.x).detach()
+        self.features = process.learnt_features().detach()
         kernel: Any = process.kernels[d]
         self.kernel = kernel
         self.leaves = [leaf for leaf in (*kernel.parameters(), process.log_noise[d]) if leaf.requires_grad]
@@ -169,11 +194,12 @@ class _Climb:
         from scipy.optimize import minimize
 
         origin, interrupted = self._flat(), False
-        scales = getattr(getattr(self.kernel, "base_kernel", None), "lengthscale", None) is not None
-        for multiple in _STARTS if scales else _STARTS[:1]:
+        scaled = length_scaled(self.kernel)
+        for multiple in _STARTS if scaled else _STARTS[:1]:
             self._put(origin)
             if multiple != 1:
-                self.kernel.base_kernel.lengthscale = self.kernel.base_kernel.lengthscale * multiple
+                for part in scaled:
+                    part.lengthscale = part.lengthscale * multiple
             options = {"maxiter": max_iterations, "maxcor": 20}
             try:
                 minimize(
@@ -224,10 +250,10 @@ def train_features(
     callback: Callback | None,
 ) -> tuple[float, History]:
     """The same with a network as part of the kernel, by Adam on all data at once."""
-    size = len(process.x)
+    size = len(process.learn_from)
 
     def loss(step: int, batch: Any) -> dict[str, Tensor]:
-        features = process.inputs(process.x)
+        features = process.learnt_features()
         try:
             marginals = torch.stack([process.log_marginal(d, features) for d in range(len(process.kernels))])
         except ValueError:  # a singular covariance is to the optimiser a loss that is not finite
@@ -240,7 +266,7 @@ def train_features(
     history = optimise(
         loss,
         leaves,
-        Minibatches([process.x, process.y], size),
+        Minibatches([process.learn_from], size),
         num_epochs=num_epochs,
         learning_rate=learning_rate,
         progress=progress,
@@ -253,9 +279,7 @@ def train_features(
 @torch.no_grad()
 def _solved(process: ExactProcess) -> float:
     """Make a process ready for predictions; its log marginal likelihood per datum, summed over targets."""
-    process.solve()
-    features = process.inputs(process.x)
-    return sum(float(process.log_marginal(d, features)) for d in range(len(process.kernels))) / len(features)
+    return process.solve() / len(process.x)
 
 
 class _LogMarginal(torch.autograd.Function):
@@ -267,7 +291,7 @@ class _LogMarginal(torch.autograd.Function):
         root = _cholesky(covariance)
         weights = torch.cholesky_solve(y[:, None], root)
         ctx.save_for_backward(root, weights)
-        return -(y @ weights[:, 0]) / 2 - root.diagonal().log().sum() - len(y) / 2 * math.log(2 * math.pi)
+        return _log_density(y, root, weights[:, 0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -276,11 +300,29 @@ class _LogMarginal(torch.autograd.Function):
         return gradients[0] * (weights @ weights.T - torch.cholesky_inverse(root)) / 2, None
 
 
+def _log_density(y: Tensor, root: Tensor, weights: Tensor) -> Tensor:
+    """Log density of y under N(0, K), of K's root and the weights K^-1 y."""
+    return -(y @ weights) / 2 - root.diagonal().log().sum() - len(y) / 2 * math.log(2 * math.pi)
+
+
+def _covariance(kernel: Any, features: Tensor, noise_variance: float) -> Tensor:
+    """Covariance of the targets, some rows at a time: what makes a row takes several times its place."""
+    covariance = features.new_empty(len(features), len(features))
+    for start in range(0, len(features), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        covariance[rows] = kernel(features[rows], features).to_dense()
+    covariance.diagonal().add_(noise_variance)
+    return covariance
+
+
 def _cholesky(covariance: Tensor) -> Tensor:
     """A root of a covariance, with as little added to its diagonal as it takes."""
-    scale = covariance.detach().diagonal().mean()
+    scale, diagonal = covariance.detach().diagonal().mean(), covariance.detach().diagonal().clone()
     for jitter in _JITTERS:
-        root, failed = torch.linalg.cholesky_ex(covariance + jitter * scale * torch.eye(len(covariance)).to(covariance))
+        if jitter:
+            covariance = covariance.detach().clone()
+            covariance.diagonal().copy_(diagonal + jitter * scale)
+        root, failed = torch.linalg.cholesky_ex(covariance)
         if not bool(failed) and bool(root.isfinite().all()):
             return root
     raise ValueError(

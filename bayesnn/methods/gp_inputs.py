@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 from bayesnn.features import Body
 from bayesnn.scaling import input_scaling
 
-__all__ = ["Inputs", "kernel_of"]
+__all__ = ["Inputs", "kernel_of", "length_scaled"]
+
+_SMOOTHNESS = {"matern": (2.5,), "rbf": (math.inf,), "rough": (0.5, 2.5)}
+"""Smoothness of each part of the kernels with a name."""
 
 
 class Inputs(nn.Module):
@@ -71,14 +75,30 @@ def kernel_of(kernel: object, features: Tensor, *, columns: bool, functions: int
         given: Any = copy.deepcopy(kernel).double().to(features.device)
         _check_kernel(given, features[:2], functions)
         return given
-    if kernel not in ("matern", "rbf"):
-        raise ValueError(f'kernel must be "matern", "rbf" or a gpytorch kernel; got {kernel!r}.')
+    if not isinstance(kernel, str) or kernel not in _SMOOTHNESS:
+        names = ", ".join(f'"{name}"' for name in _SMOOTHNESS)
+        raise ValueError(f"kernel must be {names} or a gpytorch kernel; got {kernel!r}.")
+    parts = [_part(smoothness, features, columns) for smoothness in _SMOOTHNESS[kernel]]
+    return sum(parts[1:], parts[0])
+
+
+def length_scaled(kernel: Any) -> list[Any]:
+    """The parts of a kernel that have length-scales: of a kernel, scaled or not, or a sum of such."""
+    parts = [getattr(part, "base_kernel", part) for part in getattr(kernel, "kernels", [kernel])]
+    return [part for part in parts if getattr(part, "lengthscale", None) is not None]
+
+
+def _part(smoothness: float, features: Tensor, columns: bool) -> Any:
+    """A scaled Matern kernel, and the squared exponential one for infinite smoothness."""
+    import gpytorch
+
     size = features.shape[1] if columns else None
     positive = gpytorch.constraints.Positive(transform=torch.exp, inv_transform=torch.log)
+    options: dict[str, Any] = {"ard_num_dims": size, "lengthscale_constraint": positive}
     base = (
-        gpytorch.kernels.MaternKernel(2.5, ard_num_dims=size, lengthscale_constraint=positive)
-        if kernel == "matern"
-        else gpytorch.kernels.RBFKernel(ard_num_dims=size, lengthscale_constraint=positive)
+        gpytorch.kernels.RBFKernel(**options)
+        if math.isinf(smoothness)
+        else gpytorch.kernels.MaternKernel(smoothness, **options)
     )
     made = gpytorch.kernels.ScaleKernel(base, outputscale_constraint=positive).double().to(features.device)
     made.base_kernel.lengthscale = (2 * features.var(0, correction=0).sum()).sqrt().clamp_min(1e-3) / 2**0.5

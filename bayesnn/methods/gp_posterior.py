@@ -16,6 +16,7 @@ from bayesnn.checks import check_count
 from bayesnn.data import as_inputs, batches, on_device
 from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.members import mapped
+from bayesnn.methods.gp_inputs import length_scaled
 from bayesnn.predictive import Predictive
 from bayesnn.training import History
 
@@ -74,9 +75,8 @@ class GaussianProcess:
 
     @property
     def lengthscales(self) -> list[Tensor]:
-        """Length-scales of each kernel that has any, in standard deviations of the inputs."""
-        inner = [getattr(kernel, "base_kernel", kernel) for kernel in self.kernels]
-        return [one.lengthscale.detach().flatten() for one in inner if getattr(one, "lengthscale", None) is not None]
+        """Length-scales of each kernel that has any, in standard deviations of the inputs; of a sum's parts in turn."""
+        return [part.lengthscale.detach().flatten() for kernel in self.kernels for part in length_scaled(kernel)]
 
     @property
     def device(self) -> torch.device:

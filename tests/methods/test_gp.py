@@ -1,6 +1,7 @@
 """Gaussian processes against scikit-learn's, closed forms and each other."""
 
 import math
+from functools import partial
 
 import gpytorch
 import numpy as np
@@ -28,18 +29,31 @@ def data(num=40, targets=1):
 def by_sklearn(x, y, kernel, lengthscales, outputscale, noise):
     """scikit-learn's process of the same standardised data at given hyper-parameters."""
     z, t = (x - x.mean(0)) / x.std(0, correction=0), (y - y.mean()) / y.std(correction=0)
-    inner = Matern(lengthscales, nu=2.5) if kernel == "matern" else RBF(lengthscales)
-    oracle = GaussianProcessRegressor(ConstantKernel(outputscale) * inner + WhiteKernel(noise**2), optimizer=None)
+    kinds = {
+        "matern": [partial(Matern, nu=2.5)],
+        "rbf": [RBF],
+        "rough": [partial(Matern, nu=0.5), partial(Matern, nu=2.5)],
+    }
+    parts = [
+        ConstantKernel(s) * kind(scale) for kind, s, scale in zip(kinds[kernel], outputscale, lengthscales, strict=True)
+    ]
+    oracle = GaussianProcessRegressor(sum(parts[1:], parts[0]) + WhiteKernel(noise**2), optimizer=None)
     return oracle.fit(z.numpy(), t.numpy())
 
 
-@pytest.mark.parametrize("kernel", ["matern", "rbf"])
-def test_mean_variance_and_marginal_likelihood_are_scikit_learns(kernel):
+def outputscales(kernel):
+    return [float(part.outputscale) for part in getattr(kernel, "kernels", [kernel])]
+
+
+@pytest.mark.parametrize("learnt_from", [40, 25], ids=["all", "some"])
+@pytest.mark.parametrize("kernel", ["matern", "rbf", "rough"])
+def test_mean_variance_and_marginal_likelihood_are_scikit_learns(kernel, learnt_from):
     x, y = data()
-    posterior = fit_gp(likelihoods.gaussian, x, y, kernel=kernel, progress=False)
+    posterior = fit_gp(likelihoods.gaussian, x, y, kernel=kernel, num_kernel_data=learnt_from, progress=False)
     fitted = posterior.kernels[0]
     noise = float(posterior.latents["noise_scale"] / y.std(correction=0))
-    oracle = by_sklearn(x, y, kernel, posterior.lengthscales[0].numpy(), float(fitted.outputscale), noise)
+    scales = [lengthscales.numpy() for lengthscales in posterior.lengthscales]
+    oracle = by_sklearn(x, y, kernel, scales, outputscales(fitted), noise)
     per_datum = oracle.log_marginal_likelihood_value_ / len(x)
     assert posterior.summary["log_marginal_likelihood_per_datum"] == pytest.approx(per_datum, abs=1e-6)
     new = data(20)[0] + 1
@@ -79,7 +93,7 @@ def test_known_noise_stays():
     torch.testing.assert_close(decompose(posterior(x)).aleatoric, torch.full_like(y, 55.0**2))
     noise = 55.0 / float(y.std(correction=0))
     kernel = posterior.kernels[0]
-    oracle = by_sklearn(x, y, "matern", posterior.lengthscales[0].numpy(), float(kernel.outputscale), noise)
+    oracle = by_sklearn(x, y, "matern", [posterior.lengthscales[0].numpy()], outputscales(kernel), noise)
     np.testing.assert_allclose(
         posterior.summary["log_marginal_likelihood_per_datum"],
         oracle.log_marginal_likelihood_value_ / len(x),
@@ -111,7 +125,7 @@ def test_the_noise_maximises_marginal_likelihood_times_its_prior(noise):
         return (log_density(best + step) - log_density(best - step)) / (2 * step) * best
 
     def marginal(sigma):
-        oracle = by_sklearn(x, y, "matern", lengthscales, float(kernel.outputscale), sigma / scale)
+        oracle = by_sklearn(x, y, "matern", [lengthscales], outputscales(kernel), sigma / scale)
         return oracle.log_marginal_likelihood_value_
 
     assert slope(marginal) + slope(prior.logpdf) == pytest.approx(0, abs=2e-3)
@@ -236,6 +250,24 @@ def test_which_process_was_fitted_is_told():
         assert "elbo_per_datum" in variational.summary
 
 
+def test_kernel_and_noise_are_learnt_from_some_where_there_are_many():
+    x, y = data()
+    learnt = fit_gp(likelihoods.gaussian, x, y, num_kernel_data=25, progress=False)
+    rows = learnt.process.learn_from
+    assert len(rows) == 25
+    assert len(rows.unique()) == 25
+    process, features = learnt.process, learnt.process.learnt_features()
+    before = process.log_marginal(0, features)
+    # At the maximum, the marginal likelihood of those rows falls in every direction.
+    kernel = process.kernels[0]
+    kept = kernel.outputscale.detach().clone()
+    for factor in (0.9, 1.1):
+        kernel.outputscale = kept * factor
+        assert float(process.log_marginal(0, features)) < float(before)
+    deep = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=4), likelihood=likelihoods.gaussian)
+    assert "variational" in repr(fit_gp(deep, x, y, deep_kernel=True, num_kernel_data=25, num_epochs=1, progress=False))
+
+
 def test_the_marginal_likelihood_of_a_deep_kernel_is_that_of_its_features():
     """Under a narrow prior on the noise, whose density is no part of it."""
     x, y = data()
@@ -284,7 +316,7 @@ def test_it_moves_and_tells_what_it_is():
 BAD = {
     "inducing": ({"num_inducing": 50}, "inducing points must be 40 or fewer"),
     "none": ({"num_inducing": 0}, "num_inducing must be a whole number"),
-    "kernel": ({"kernel": "cubic"}, 'kernel must be "matern", "rbf" or a gpytorch kernel; got \'cubic\''),
+    "kernel": ({"kernel": "cubic"}, 'kernel must be "matern", "rbf", "rough" or a gpytorch kernel; got \'cubic\''),
     "deep": ({"deep_kernel": True}, "a deep kernel needs a network"),
     "rate": ({"learning_rate": 0.0}, "learning_rate must be positive"),
     "epochs": ({"num_epochs": 0}, "num_epochs must be 1 or more; got 0"),
