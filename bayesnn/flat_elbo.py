@@ -6,12 +6,14 @@ combination that `fit_svi` meets most often. Its time goes into the network and 
 - Means and log-scales are one vector, the guide's own parameters views of it: one optimiser, one exponential.
 - The divergence from normal priors and its gradient are written down, not traced.
 - Scales of `FittedNormal` priors follow the guide every few steps; in between they stand still.
+- The network is a copy whose parameters are views of the draw: it runs as a plain network does.
 - Inputs are standardised, and turned to their principal axes, once and not in every step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ from torch.func import functional_call
 from bayesnn.guides import AutoNormal, elementwise, leaf
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import FittedNormal
-from bayesnn.reparameterisation import Noise, PerDatumNoise
+from bayesnn.reparameterisation import Noise, PerDatumNoise, draw_in_layers
 
 __all__ = ["FlatELBO"]
 
@@ -85,13 +87,46 @@ class FlatELBO:
         self._loc, self._log_scale = values[:size], values[size:]
         self._scale, self._slopes = self._log_scale.exp(), torch.zeros_like(values)
         self._loc_slope, self._scale_slope = self._slopes[:size], self._slopes[size:]
-        self._locs = self._leaves(self._loc, self._loc_slope)
-        self._scales = self._leaves(self._scale, self._scale_slope)
         self._center, self._precision = torch.zeros_like(self._loc), torch.ones_like(self._loc)
         self._log_precision = torch.zeros(())
+        self._square = torch.empty_like(self._loc)  # a place to work in
         self._step = 0
         self._axes = dict(guide.axes)
-        self.inputs, self.targets = self._prepared(x), model.targets(y)
+        self.inputs = self._prepared(x)
+        self._target = model.target()
+        self.targets = model.likelihood.seen(model.targets(y), self._target)
+        self._network = copy.deepcopy(model.network).requires_grad_()
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make the network's parameters views of the draw, their gradients views of the slopes."""
+        shared = slice(self._num_shared)
+        self._noise = torch.empty_like(self._loc[shared])
+        self._draw = torch.empty_like(self._noise)
+        # The gradient of one draw is that of the means; of several, each is met with its own noise first.
+        alone = self._num_particles == 1
+        self._draw_slope = self._loc_slope[shared] if alone else torch.zeros_like(self._draw)
+        drawn, slopes = self._views(self._draw, self._shared), self._views(self._draw_slope, self._shared)
+        locs, loc_slopes = self._views(self._loc, self._shapes), self._views(self._loc_slope, self._shapes)
+        self._free = {name: _leaf(drawn[name], slopes[name]) for name in self._shared if name in self._latents}
+        parameters = dict(self._network.named_parameters())
+        self._turned = {}  # weights of shared noise along axes: their place, their gradient's, and their axes
+        for name in self._model.priors():
+            weight = parameters[name]
+            if name in self._per_datum:
+                weight.data, weight.grad = locs[name], loc_slopes[name]
+            elif name in self._axes:
+                weight.grad = torch.zeros_like(weight)
+                self._turned[name] = (weight, drawn[name], slopes[name], self._axes[name])
+            else:
+                weight.data, weight.grad = drawn[name], slopes[name]
+        scales, scale_slopes = self._views(self._scale, self._shapes), self._views(self._scale_slope, self._shapes)
+        noise = {
+            name: Noise(parameters[name], _leaf(scales[name], scale_slopes[name]), self._axes.get(name))
+            for name in self._per_datum
+        }
+        left = draw_in_layers(self._network, noise)
+        self._mode = PerDatumNoise({n: parameters[n] for n in left}, {n: noise[n] for n in left}) if left else None
 
     @staticmethod
     def serves(model: Any, guide: Any) -> bool:
@@ -123,16 +158,17 @@ class FlatELBO:
             self._fit_priors()
         self._step += 1
         self._slopes.zero_()
-        misfits = [self._misfit(*batch) for _ in range(self._num_particles)]
-        misfit = misfits[0] if len(misfits) == 1 else torch.stack(misfits).sum()
-        off, variance = self._loc - self._center, self._scale * self._scale
-        share = weight / self._num_data
-        self._loc_slope.add_(off * self._precision, alpha=share)
-        # By the log-scale: the chain rule for the data's part, s^2 / s0^2 - 1 for the divergence.
-        ratio = variance.mul_(self._precision)
-        self._scale_slope.mul_(self._scale).add_(ratio, alpha=share).sub_(share)
-        squares = torch.dot(off.square_(), self._precision) + ratio.sum()
-        kl = (squares - self._log_precision - len(off)) / 2 - self._log_scale.sum()
+        misfit = self._misfit(*batch)
+        for _ in range(self._num_particles - 1):
+            misfit = misfit + self._misfit(*batch)
+        share, work = weight / self._num_data, self._square
+        self._scale_slope.mul_(self._scale)  # by the log-scale
+        torch.sub(self._loc, self._center, out=work)
+        self._loc_slope.addcmul_(work, self._precision, value=share)
+        squares = torch.dot(work.square_(), self._precision)
+        torch.mul(self._scale, self._scale, out=work).mul_(self._precision)
+        self._scale_slope.add_(work, alpha=share).sub_(share)
+        kl = (squares + work.sum() - self._log_precision - len(work)) / 2 - self._log_scale.sum()
         kl = kl / self._num_data
         self.parameters.grad = self._slopes
         return {"loss": misfit + weight * kl, "misfit": misfit, "kl": kl}
@@ -144,46 +180,48 @@ class FlatELBO:
 
     def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
         """Negative log-likelihood per datum of one draw; its gradient is added to the slopes."""
+        shared = slice(self._num_shared)
+        self._noise.normal_()
+        torch.addcmul(self._loc[shared], self._scale[shared], self._noise, out=self._draw)
+        for weight, drawn, _, axes in self._turned.values():
+            torch.matmul(drawn, axes.T, out=weight.data)
         with torch.enable_grad():
-            values = self._drawn()
-            noise = {n: Noise(self._locs[n], self._scales[n], self._axes.get(n)) for n in self._per_datum}
-            with PerDatumNoise(values, noise):
-                outputs = functional_call(self._model.network, {n: values[n] for n in self._model.priors()}, (x,))
-            log_prob = self._model.members(outputs, values).log_prob(y).sum()
-            misfit = log_prob / (-len(x) * self._num_particles)
+            latents = {name: free.exp() for name, free in self._free.items()}
+            if self._mode is None:
+                outputs = self._network(x)
+            else:
+                with self._mode:
+                    outputs = self._network(x)
+            log_likelihood = self._model.likelihood.log_likelihood(outputs, latents, y, self._target)
+            misfit = log_likelihood / (-len(x) * self._num_particles)
         misfit.backward()
+        for weight, _, slope, axes in self._turned.values():
+            torch.matmul(weight.grad, axes, out=slope)
+            weight.grad.zero_()
+        self._scale_slope[shared].addcmul_(self._draw_slope, self._noise)
+        if self._num_particles > 1:
+            self._loc_slope[shared].add_(self._draw_slope)
+            self._draw_slope.zero_()
         return misfit.detach()
 
-    def _drawn(self) -> dict[str, Tensor]:
-        """A draw of each site that has one for all data; the mean of any other stands in its place."""
-        values: dict[str, Tensor] = {name: self._locs[name] for name in self._per_datum}
-        noise = torch.randn_like(self._loc[: self._num_shared])
-        for name, part in zip(self._shared, noise.split(self._sizes[: len(self._shared)]), strict=True):
-            value = torch.addcmul(self._locs[name], self._scales[name], part.view(self._shapes[name]))
-            value = value @ self._axes[name].T if name in self._axes else value
-            values[name] = value.exp() if name in self._latents else value
-        return values
+    def _views(self, values: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """Parts of a vector by site, for the first sites in order."""
+        names = list(names)
+        parts = values.split(self._sizes[: len(names)])
+        return {name: part.view(self._shapes[name]) for name, part in zip(names, parts, strict=True)}
 
     def _fit_priors(self) -> None:
         """Put mean and precision of every prior, fitted where it is fitted, into their places."""
         centers, precisions = self._center.split(self._sizes), self._precision.split(self._sizes)
+        locs, scales = self._views(self._loc, self._shapes), self._views(self._scale, self._shapes)
         for name, center, precision in zip(self._shapes, centers, precisions, strict=True):
             base = self._priors[name]
             if isinstance(base, FittedNormal):
-                base = base.fitted(self._locs[name].detach(), self._scales[name].detach())
+                base = base.fitted(locs[name], scales[name])
             base = base.base_dist if isinstance(base, LogNormal) else base
             center.copy_(base.loc.expand(self._shapes[name]).flatten())
             precision.copy_(base.scale.expand(self._shapes[name]).flatten() ** -2)
         self._log_precision = self._precision.log().sum()
-
-    def _leaves(self, values: Tensor, slopes: Tensor) -> dict[str, Tensor]:
-        """Views of a vector by site, whose gradients add up in another."""
-        found = {}
-        parts = zip(self._shapes.items(), values.split(self._sizes), slopes.split(self._sizes), strict=True)
-        for (name, shape), value, slope in parts:
-            found[name] = value.view(shape).requires_grad_()
-            found[name].grad = slope.view(shape)
-        return found
 
     @torch.no_grad()
     def _prepared(self, x: Tensor) -> Tensor:
@@ -205,6 +243,13 @@ class FlatELBO:
             return seen
         self._axes = {}
         return turned
+
+
+def _leaf(values: Tensor, slopes: Tensor) -> Tensor:
+    """Values as a leaf whose gradient adds up in its place."""
+    found = values.requires_grad_()
+    found.grad = slopes
+    return found
 
 
 def _base(prior: Distribution) -> Any:

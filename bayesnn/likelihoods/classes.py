@@ -53,6 +53,10 @@ class Categorical(Likelihood):
         """Labels as int64."""
         return y.long()
 
+    def log_likelihood(self, outputs: Tensor, latents: Mapping[str, Tensor], seen: Tensor, target: Affine) -> Tensor:
+        """Minus the cross-entropy."""
+        return -F.cross_entropy(outputs, seen, reduction="sum")
+
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         return dist.Categorical(logits=outputs)
 
@@ -69,6 +73,10 @@ class Bernoulli(Likelihood):
         """Minus the entropy of the frequencies of yes, summed over labels."""
         yes = y.double().mean(0)
         return -_entropy(torch.stack([yes, 1 - yes]))
+
+    def log_likelihood(self, outputs: Tensor, latents: Mapping[str, Tensor], seen: Tensor, target: Affine) -> Tensor:
+        """Minus the binary cross-entropy."""
+        return -F.binary_cross_entropy_with_logits(columns(outputs, target), seen, reduction="sum")
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         return dist.Bernoulli(logits=columns(outputs, target)).to_event(target.loc.ndim)

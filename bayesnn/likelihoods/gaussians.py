@@ -18,6 +18,8 @@ from bayesnn.checks import check_columns
 from bayesnn.likelihoods.likelihood import SMALLEST_SCALE, Affine, Likelihood, beta_weighted, columns, standard
 from bayesnn.members import mapped
 
+_HALF_LOG_TWO_PI = math.log(2 * math.pi) / 2
+
 __all__ = ["Gaussian", "HeteroscedasticGaussian", "gaussian", "heteroscedastic_gaussian"]
 
 
@@ -73,6 +75,19 @@ class Gaussian(Likelihood):
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Real targets ``(N,)`` or ``(N, D)``."""
         return check_columns(y, num_outputs, 1)
+
+    def seen(self, y: Tensor, target: Affine) -> Tensor:
+        """Standardised targets."""
+        return (y - target.loc) / target.scale
+
+    def log_likelihood(self, outputs: Tensor, latents: Mapping[str, Tensor], seen: Tensor, target: Affine) -> Tensor:
+        """The normal's, of standardised targets."""
+        known = isinstance(self.noise, int | float)
+        scale = target.loc.new_tensor(self.noise) if known else latents["noise_scale"]
+        off = columns(outputs, target) - seen
+        squares = torch.dot(off, off) if off.ndim == 1 else off.square().sum(0)
+        each = squares * (target.scale / scale).square() / 2 + len(seen) * (scale.log() + _HALF_LOG_TWO_PI)
+        return -each.sum()
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         loc = target.loc + target.scale * columns(outputs, target)

@@ -102,6 +102,21 @@ class Likelihood:
         """
         return members.log_prob(y)
 
+    def seen(self, y: Tensor, target: Affine) -> Tensor:
+        """Targets as `log_likelihood` takes them: prepared once for many calls."""
+        return y
+
+    def log_likelihood(self, outputs: Tensor, latents: Mapping[str, Tensor], seen: Tensor, target: Affine) -> Tensor:
+        """Log-likelihood of all data together, a scalar in nats: the distribution's, in fewer operations.
+
+        Args:
+            outputs: Network outputs ``(N, K)``.
+            latents: Values of the sites named by `latents`.
+            seen: Targets of these rows, from `seen`.
+            target: Map to the target's units.
+        """
+        return self._distribution(outputs, latents, target).log_prob(seen).sum()
+
     def __call__(
         self, outputs: Tensor, latents: Mapping[str, Tensor] | None = None, target: Affine | None = None
     ) -> Distribution:
