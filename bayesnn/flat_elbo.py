@@ -108,7 +108,7 @@ class FlatELBO:
         self._draw_slope = self._loc_slope[shared] if alone else torch.zeros_like(self._draw)
         drawn, slopes = self._views(self._draw, self._shared), self._views(self._draw_slope, self._shared)
         locs, loc_slopes = self._views(self._loc, self._shapes), self._views(self._loc_slope, self._shapes)
-        self._free = {name: _leaf(drawn[name], slopes[name]) for name in self._shared if name in self._latents}
+        self._free, self._free_slopes = ({n: v for n, v in of.items() if n in self._latents} for of in (drawn, slopes))
         parameters = dict(self._network.named_parameters())
         self._turned = {}  # weights of shared noise along axes: their place, their gradient's, and their axes
         for name in self._model.priors():
@@ -116,8 +116,8 @@ class FlatELBO:
             if name in self._per_datum:
                 weight.data, weight.grad = locs[name], loc_slopes[name]
             elif name in self._axes:
-                weight.grad = torch.zeros_like(weight)
-                self._turned[name] = (weight, drawn[name], slopes[name], self._axes[name])
+                weight.grad = slope = torch.zeros_like(weight)
+                self._turned[name] = (weight.data, slope, drawn[name], slopes[name], self._axes[name])
             else:
                 weight.data, weight.grad = drawn[name], slopes[name]
         scales, scale_slopes = self._views(self._scale, self._shapes), self._views(self._scale_slope, self._shapes)
@@ -183,26 +183,28 @@ class FlatELBO:
         shared = slice(self._num_shared)
         self._noise.normal_()
         torch.addcmul(self._loc[shared], self._scale[shared], self._noise, out=self._draw)
-        for weight, drawn, _, axes in self._turned.values():
-            torch.matmul(drawn, axes.T, out=weight.data)
+        for weight, _, drawn, _, axes in self._turned.values():
+            torch.matmul(drawn, axes.T, out=weight)
+        latents = {name: free.exp() for name, free in self._free.items()}
         with torch.enable_grad():
-            latents = {name: free.exp() for name, free in self._free.items()}
             if self._mode is None:
                 outputs = self._network(x)
             else:
                 with self._mode:
                     outputs = self._network(x)
-            log_likelihood = self._model.likelihood.log_likelihood(outputs, latents, y, self._target)
-            misfit = log_likelihood / (-len(x) * self._num_particles)
-        misfit.backward()
-        for weight, _, slope, axes in self._turned.values():
-            torch.matmul(weight.grad, axes, out=slope)
-            weight.grad.zero_()
+        likelihood, share = self._model.likelihood, -1 / (len(x) * self._num_particles)
+        found, slope, slopes = likelihood.log_likelihood_and_slopes(outputs.detach(), latents, y, self._target)
+        outputs.backward(slope.mul_(share))
+        for name, by_latent in slopes.items():
+            self._free_slopes[name].addcmul_(by_latent, latents[name], value=share)
+        for _, weight_slope, _, slope, axes in self._turned.values():
+            torch.matmul(weight_slope, axes, out=slope)
+            weight_slope.zero_()
         self._scale_slope[shared].addcmul_(self._draw_slope, self._noise)
         if self._num_particles > 1:
             self._loc_slope[shared].add_(self._draw_slope)
             self._draw_slope.zero_()
-        return misfit.detach()
+        return found * share
 
     def _views(self, values: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """Parts of a vector by site, for the first sites in order."""

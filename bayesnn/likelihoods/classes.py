@@ -57,6 +57,15 @@ class Categorical(Likelihood):
         """Minus the cross-entropy."""
         return -F.cross_entropy(outputs, seen, reduction="sum")
 
+    def log_likelihood_and_slopes(
+        self, outputs: Tensor, latents: Mapping[str, Tensor], seen: Tensor, target: Affine
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The same with its gradient, the labels less the probabilities."""
+        log_probs, rows = outputs.log_softmax(-1), seen[:, None]
+        total = log_probs.gather(-1, rows).sum()
+        slope = log_probs.exp_().neg_()
+        return total, slope.scatter_add_(-1, rows, slope.new_ones(()).expand(rows.shape)), {}
+
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         return dist.Categorical(logits=outputs)
 

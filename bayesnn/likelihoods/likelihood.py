@@ -117,6 +117,19 @@ class Likelihood:
         """
         return self._distribution(outputs, latents, target).log_prob(seen).sum()
 
+    def log_likelihood_and_slopes(
+        self, outputs: Tensor, latents: Mapping[str, Tensor], seen: Tensor, target: Affine
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """`log_likelihood` and its gradients by the outputs and by each latent, all without a graph."""
+        with torch.enable_grad():
+            leaves = [
+                outputs.detach().requires_grad_(),
+                *(value.detach().requires_grad_() for value in latents.values()),
+            ]
+            total = self.log_likelihood(leaves[0], dict(zip(latents, leaves[1:], strict=True)), seen, target)
+        by_outputs, *by_latents = torch.autograd.grad(total, leaves)
+        return total.detach(), by_outputs, dict(zip(latents, by_latents, strict=True))
+
     def __call__(
         self, outputs: Tensor, latents: Mapping[str, Tensor] | None = None, target: Affine | None = None
     ) -> Distribution:

@@ -138,7 +138,8 @@ def fit_gp(
         columns = data.body is None and data.x.ndim == 2 and features.shape[1] <= _FEW_COLUMNS
         noise: str | float | None = None
         if exact:
-            from bayesnn.methods.gp_exact import ExactProcess, climb, train_features
+            from bayesnn.methods.gp_climb import climb, train_features
+            from bayesnn.methods.gp_exact import ExactProcess
 
             assert isinstance(data.likelihood, Gaussian)
             known = isinstance(data.likelihood.noise, int | float)

@@ -263,3 +263,36 @@ def test_targets_are_typed_as_the_distribution_wants_them(likelihood, dtype):
 
 def test_names_say_the_likelihood():
     assert [likelihood.name for likelihood in (categorical, gaussian)] == ["Categorical", "Gaussian"]
+
+
+IN_FEW_OPERATIONS = {
+    "latent noise": (gaussian, (N, 1), "reals"),
+    "two latent noises": (gaussian, (N, 2), "reals"),
+    "known noise": (gaussian.with_noise(70.0), (N, 1), "reals"),
+    "predicted noise": (heteroscedastic_gaussian, (N, 2), "reals"),
+    "classes": (categorical, (N, 3), "labels"),
+    "yes or no": (bernoulli, (N, 1), "bits"),
+    "two labels": (bernoulli, (N, 2), "bits"),
+}
+
+
+@pytest.mark.parametrize(("likelihood", "shape", "kind"), IN_FEW_OPERATIONS.values(), ids=IN_FEW_OPERATIONS)
+def test_log_likelihood_and_its_slopes_are_the_distributions(likelihood, shape, kind):
+    """Against the distribution's own density and autograd."""
+    outputs, num_targets = random(*shape, seed=1).requires_grad_(), shape[1] // likelihood.outputs_per_target()
+    columns = () if num_targets == 1 or likelihood is categorical else (num_targets,)
+    generator = torch.Generator().manual_seed(2)
+    bits = torch.randint(2, (N, *columns), generator=generator)
+    y = {"reals": 1000 + 300 * random(N, *columns, seed=3), "labels": bits, "bits": bits.double()}[kind]
+    target = likelihood.affine(y)
+    latents = {name: prior.sample().requires_grad_() for name, prior in likelihood.latents(target).items()}
+    expected = likelihood(outputs, latents, target).log_prob(y).sum()
+    slopes = torch.autograd.grad(expected, [outputs, *latents.values()])
+    seen, plain = likelihood.seen(y, target), {name: value.detach() for name, value in latents.items()}
+    total = likelihood.log_likelihood(outputs, latents, seen, target)
+    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(torch.autograd.grad(total, [outputs, *latents.values()]), slopes)
+    found, by_outputs, by_latents = likelihood.log_likelihood_and_slopes(outputs.detach(), plain, seen, target)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected.detach())
+    torch.testing.assert_close((by_outputs, *(by_latents[name] for name in latents)), slopes)
