@@ -4,47 +4,110 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["at_draws"]
+from bayesnn.stacked import Stacked
 
-_NUMBERS_AT_ONCE = 2**22
+__all__ = ["Plan", "at_draws", "plan"]
+
+Run = Callable[[dict[str, Tensor], Tensor], Tensor]
+
+_INPUTS_AT_ONCE = 500
+_NUMBERS_AT_ONCE = {"cpu": 300_000, "cuda": 2**26}
+"""Outputs of the widest layer in one go: on a CPU what stays in its cache; docs/speed.md has the figures."""
+
+_WEIGHTS_AT_ONCE = 2**22
 """Bound on the weights or inputs of all draws in one vectorised call: 16 MB in float32."""
 
 _INPUTS_IN_TURN = 128
 """Inputs at once where draws go in turn: few enough that a layer's maps stay in the processor's cache."""
 
 
-def at_draws(
-    run: Callable[[dict[str, Tensor], Tensor], Tensor], network: nn.Module, draws: Mapping[str, Tensor], x: Tensor
-) -> Tensor:
-    """Outputs ``(S, N, K)`` of a network at S draws.
+@dataclass(frozen=True)
+class Plan:
+    """How a network's outputs at many draws are computed.
 
-    Vectorised, a chunk of draws at once; draw by draw where torch cannot vectorise (recurrent layers and others), and
-    for convolutions, whose vectorised form takes two to three times as long.
+    Attributes:
+        way: ``"stacked"``, the layers of many draws as batched matrix products (see `bayesnn.stacked`);
+            ``"vectorised"``, by ``torch.func.vmap``; or ``"in turn"``, draw by draw.
+        draws_at_once: Draws in one go.
+        inputs_at_once: Inputs in one go.
+    """
+
+    way: Literal["stacked", "vectorised", "in turn"]
+    draws_at_once: int
+    inputs_at_once: int
+
+
+def plan(network: nn.Module, draws: Mapping[str, Tensor], x: Tensor) -> Plan:
+    """How outputs are best computed: convolutions and what torch cannot vectorise in turn, small layers together.
+
+    The rule looks at sizes alone, so that the same inputs give the same numbers each time.
 
     Args:
-        run: Outputs ``(N, K)`` at one draw.
-        network: The network that is run, for what it is made of.
+        network: The network.
         draws: Its weights by name, ``(S, *shape)`` each.
         x: Inputs ``(N, ...)``.
     """
-    if any(isinstance(module, _ConvNd) for module in network.modules()):
-        return _in_turn(run, draws, x)
-    widest = max(sum(value[0].numel() for value in draws.values()), x[0].numel() * len(x))
-    together = vmap(run, in_dims=(0, None), chunk_size=max(1, _NUMBERS_AT_ONCE // widest))
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            return together(dict(draws), x)
-    except RuntimeError:
-        return _in_turn(run, draws, x)
+    number = max(map(len, draws.values()), default=1)
+    if any(isinstance(module, _ConvNd | nn.RNNBase) for module in network.modules()):
+        return Plan("in turn", 1, _INPUTS_IN_TURN)
+    stacked, row = Stacked.of(network), max(1, x[0].numel())
+    if stacked is not None:
+        budget = _NUMBERS_AT_ONCE.get(x.device.type, _NUMBERS_AT_ONCE["cuda"])
+        inputs = min(len(x), _INPUTS_AT_ONCE if x.device.type == "cpu" else budget // max(row, stacked.widest))
+        inputs = max(1, inputs)
+        return Plan("stacked", min(number, max(1, budget // (stacked.widest * inputs))), inputs)
+    inputs = min(len(x), 2 * _INPUTS_AT_ONCE)
+    widest = max(sum(value[0].numel() for value in draws.values()), row * inputs)
+    return Plan("vectorised", min(number, max(1, _WEIGHTS_AT_ONCE // widest)), inputs)
 
 
-def _in_turn(run: Callable[[dict[str, Tensor], Tensor], Tensor], draws: Mapping[str, Tensor], x: Tensor) -> Tensor:
+def at_draws(
+    run: Run, network: nn.Module, draws: Mapping[str, Tensor], x: Tensor, prepare: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Outputs ``(S, N, K)`` of a network at S draws.
+
+    Args:
+        run: Outputs ``(N, K)`` at one draw, of inputs as they come.
+        network: The network that is run, for what it is made of.
+        draws: Its weights by name, ``(S, *shape)`` each.
+        x: Inputs ``(N, ...)``.
+        prepare: What ``run`` does to inputs before the network reads them.
+    """
+    chosen = plan(network, draws, x)
+    if chosen.way == "stacked":
+        return _stacked(Stacked.of(network), draws, x, prepare, chosen)
+    if chosen.way == "vectorised":
+        together = vmap(run, in_dims=(0, None), chunk_size=chosen.draws_at_once)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="There is a performance drop")
+                return torch.cat([together(dict(draws), part) for part in x.split(chosen.inputs_at_once)], 1)
+        except RuntimeError:
+            chosen = Plan("in turn", 1, _INPUTS_IN_TURN)
     each = [dict(zip(draws, values, strict=True)) for values in zip(*draws.values(), strict=True)]
-    return torch.stack([torch.cat([run(draw, part) for part in x.split(_INPUTS_IN_TURN)]) for draw in each])
+    return torch.stack([torch.cat([run(draw, part) for part in x.split(chosen.inputs_at_once)]) for draw in each])
+
+
+def _stacked(
+    network: Stacked | None, draws: Mapping[str, Tensor], x: Tensor, prepare: Callable[[Tensor], Tensor], chosen: Plan
+) -> Tensor:
+    assert network is not None
+    first, rest = network.split(draws)
+    number = max(map(len, draws.values()))
+    chunks = [
+        {name: value[start : start + chosen.draws_at_once] for name, value in draws.items()}
+        for start in range(0, number, chosen.draws_at_once)
+    ]
+    blocks = []
+    for part in x.split(chosen.inputs_at_once):
+        seen = first(draws, prepare(part))
+        blocks.append(torch.cat([rest(chunk, seen) for chunk in chunks]))
+    return torch.cat(blocks, 1)

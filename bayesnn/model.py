@@ -175,7 +175,11 @@ class BayesianNeuralNetwork(nn.Module):
 
     def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
         """Members ``(S, N)`` at S draws of weights and latents, each ``(S, *shape)``; chunks of draws at once."""
-        return self.members(at_draws(self.outputs, self.network, self._own(weights), x), weights)
+        return self.members(self.outputs_at(weights, x), weights)
+
+    def outputs_at(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Network outputs ``(S, N, K)`` at S draws."""
+        return at_draws(self.outputs, self.network, self._own(weights), x, self.standardised)
 
     def _own(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         given = [name for name, _ in self.network.named_buffers() if name in weights]

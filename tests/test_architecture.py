@@ -26,9 +26,9 @@ FLOORS = [
         "conjugate",
         "workers",
         "published",
-        "at_draws",
     },
-    {"langevin"},
+    {"stacked"},
+    {"langevin", "at_draws"},
     {"likelihoods", "priors", "predictive"},
     {"model", "uncertainty", "decompositions", "information", "metrics", "reparameterisation"},
     {"held_out"},
@@ -52,6 +52,7 @@ FLOORS = [
 APART = {"networks", "datasets"}
 MAKERS = {
     "at_draws",
+    "stacked",
     "model",
     "axes",
     "guides",

@@ -242,7 +242,7 @@ def test_integer_inputs_of_other_networks_are_numbers():
 
 @pytest.mark.parametrize("at_once", [1, 100, 2**22])
 def test_prediction_at_many_draws_equals_one_after_another(monkeypatch, at_once):
-    monkeypatch.setattr("bayesnn.at_draws._NUMBERS_AT_ONCE", at_once)
+    monkeypatch.setattr("bayesnn.at_draws._NUMBERS_AT_ONCE", {"cpu": at_once, "cuda": at_once})
     model, x, y = case("two targets")
     model = model.for_data(x, y)
     traces = [poutine.trace(model).get_trace(x) for _ in range(6)]

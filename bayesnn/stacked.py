@@ -1,0 +1,173 @@
+"""Several networks of one architecture at once: their layers as batched matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bayesnn.masks import Mask
+
+__all__ = ["Stacked"]
+
+Weights = Mapping[str, Tensor]
+
+
+class _Layer(NamedTuple):
+    """One layer.
+
+    Attributes:
+        run: ``(weights, x, has draws) -> (outputs, have draws)``: whether an axis for the draws is in front.
+        names: The weights it uses.
+        width: Numbers that it makes of each row along its last axis; 0 if as many as it was given.
+    """
+
+    run: Callable[[Weights, Tensor, bool], tuple[Tensor, bool]]
+    names: tuple[str, ...] = ()
+    width: int = 0
+
+
+_NUMBER_BY_NUMBER = {
+    nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid,
+    nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanhshrink, nn.Identity,
+}  # fmt: skip
+
+
+class Stacked:
+    """A sequence of linear layers, activations, normalisations and masks, run at many draws of its weights at once.
+
+    What does not depend on the draw is computed once: a weight that is the same for all draws (expanded along their
+    axis) multiplies the inputs of all of them in one product, and layers in front of the first that differs see each
+    input once.
+
+    Args:
+        layers: What is run, in order.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        >>> draws = {name: torch.randn(20, *value.shape) for name, value in network.named_parameters()}
+        >>> Stacked.of(network)(draws, torch.zeros(5, 3)).shape
+        torch.Size([20, 5, 1])
+    """
+
+    def __init__(self, layers: list[_Layer]) -> None:
+        self._layers = layers
+
+    @staticmethod
+    def of(network: nn.Module) -> Stacked | None:
+        """The network in this form; ``None`` if it has layers, or an order, of another kind.
+
+        Layers stand for their ``eval`` mode.
+        """
+        layers: list[_Layer] = []
+        names = {id(value): name for name, value in network.named_parameters()}  # of tied ones, the first
+        return Stacked(layers) if _add(layers, network, "", names) else None
+
+    def __call__(self, weights: Weights, x: Tensor, *, each_its_own: bool = False) -> Tensor:
+        """Outputs ``(S, N, K)``.
+
+        Args:
+            weights: Parameters, and masks, by name: ``(S, *shape)`` each.
+            x: Inputs ``(N, ...)``, or ``(S, N, ...)`` with ``each_its_own``.
+            each_its_own: Whether each draw has inputs of its own.
+        """
+        x, has_draws = _run(self._layers, weights, x, each_its_own)
+        return x if has_draws else x.expand(len(next(iter(weights.values()))), *x.shape)
+
+    @property
+    def widest(self) -> int:
+        """Most numbers that a layer makes of a row."""
+        return max((layer.width for layer in self._layers), default=1)
+
+    def split(self, weights: Weights) -> tuple[Callable[[Weights, Tensor], Tensor], Stacked]:
+        """What is the same at all draws, as a function of weights and inputs, and the layers behind."""
+        same = 0
+        while same < len(self._layers) and all(_same(weights[name]) for name in self._layers[same].names):
+            same += 1
+        first, rest = self._layers[:same], Stacked(self._layers[same:])
+        return lambda weights, x: _run(first, weights, x, False)[0], rest
+
+
+def _run(layers: list[_Layer], weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
+    for layer in layers:
+        x, has_draws = layer.run(weights, x, has_draws)
+    return x, has_draws
+
+
+def _add(layers: list[_Layer], module: nn.Module, path: str, names_of: Mapping[int, str]) -> bool:
+    """Append what a module does; whether that could be told."""
+    kind = type(module)
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        return False
+    if isinstance(module, nn.Sequential) and kind.forward is nn.Sequential.forward:
+        return all(_add(layers, part, f"{path}{name}.", names_of) for name, part in module.named_children())
+    own = {name: names_of[id(value)] for name, value in module.named_parameters(recurse=False)}
+    names = tuple(own.values())
+    if isinstance(module, nn.Linear) and kind is nn.Linear:
+        layers.append(_Layer(partial(_linear, own["weight"], own.get("bias")), names, module.out_features))
+    elif isinstance(module, nn.Flatten) and kind is nn.Flatten and module.start_dim >= 1:
+        layers.append(_Layer(partial(_flatten, module.start_dim, module.end_dim)))
+    elif isinstance(module, nn.LayerNorm) and kind is nn.LayerNorm:
+        layers.append(_Layer(partial(_layer_norm, own, module.normalized_shape, module.eps), names))
+    elif kind is Mask:
+        layers.append(_Layer(partial(_mask, f"{path}mask"), (f"{path}mask",)))
+    elif kind in _NUMBER_BY_NUMBER:
+        layers.append(_Layer(partial(_number_by_number, module)))
+    else:  # dropout layers do nothing in eval mode
+        return kind is nn.Dropout
+    return True
+
+
+def _linear(weight: str, bias: str | None, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
+    w, b = weights[weight], None if bias is None else weights[bias]
+    if _same(w) and (b is None or _same(b)):
+        return F.linear(x, w[0], None if b is None else b[0]), has_draws
+    num_draws, width, depth = w.shape
+    shape = x.shape[1:-1] if has_draws else x.shape[:-1]
+    rows = x.reshape(*([num_draws] if has_draws else []), -1, depth)
+    if has_draws:
+        found = torch.bmm(rows, w.mT) if b is None else torch.baddbmm(b[:, None], rows, w.mT)
+    else:  # all draws read the same rows: one product
+        found = F.linear(rows, w.reshape(num_draws * width, depth), None if b is None else b.reshape(-1))
+        found = found.view(-1, num_draws, width).transpose(0, 1)
+    return found.reshape(num_draws, *shape, width) if len(shape) > 1 else found, True
+
+
+def _flatten(start: int, end: int, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
+    return x.flatten(start + has_draws, end + has_draws if end >= 0 else end), has_draws
+
+
+def _layer_norm(
+    own: Mapping[str, str], shape: Sequence[int], eps: float, weights: Weights, x: Tensor, has_draws: bool
+) -> tuple[Tensor, bool]:
+    x = F.layer_norm(x, tuple(shape), eps=eps)
+    for kind, name in own.items():
+        value = weights[name]
+        x, has_draws = _beside(x, has_draws, value)
+        value = value[0] if _same(value) else value.view(len(value), *[1] * (x.ndim - value.ndim), *value.shape[1:])
+        x = x * value if kind == "weight" else x + value
+    return x, has_draws
+
+
+def _mask(name: str, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
+    mask = weights[name]
+    x, has_draws = _beside(x, has_draws, mask)
+    return x * (mask[0] if _same(mask) else mask[:, None]), has_draws
+
+
+def _number_by_number(module: nn.Module, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
+    return module(x), has_draws
+
+
+def _same(values: Tensor) -> bool:
+    """Whether all draws share one value."""
+    return values.stride(0) == 0 or len(values) == 1
+
+
+def _beside(x: Tensor, has_draws: bool, values: Tensor) -> tuple[Tensor, bool]:
+    """``x`` with an axis for the draws if the values differ between them."""
+    return (x, has_draws) if has_draws or _same(values) else (x[None], True)

@@ -1,0 +1,106 @@
+"""Networks at many draws at once, beside each with its own weights put in."""
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from bayesnn import networks
+from bayesnn.masks import masks_of, with_masks
+from bayesnn.stacked import Stacked
+
+S, N = 4, 7
+
+
+def tied():
+    network = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+    network[2].weight = network[0].weight
+    return network
+
+
+class Doubled(nn.Sequential):
+    """A sequence that does more than its parts."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+NETWORKS = {
+    "perceptron": (lambda: networks.mlp(3, 2, hidden=(5, 4), activation="tanh"), (3,)),
+    "pictures": (lambda: networks.mlp((2, 3), 2, hidden=5, activation="gelu"), (2, 3)),
+    "linear": (lambda: nn.Linear(3, 2), (3,)),
+    "no bias": (lambda: nn.Sequential(nn.Linear(3, 4, bias=False), nn.SiLU(), nn.Linear(4, 2, bias=False)), (3,)),
+    "tied": (tied, (3,)),
+    "one output": (lambda: networks.mlp(3, 1, hidden=5), (3,)),
+    "normalised": (lambda: nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)), (3,)),
+    "no gain": (lambda: nn.Sequential(nn.LayerNorm(3, elementwise_affine=False), nn.Linear(3, 2)), (3,)),
+    "nested": (lambda: nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), nn.Identity(), nn.Linear(4, 2)), (3,)),
+    "more axes": (lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Flatten(), nn.Linear(8, 2)), (2, 3)),
+    "more axes, some flattened": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Flatten(2, 3), nn.Linear(8, 2)), (5, 2, 3)),
+    "dropout in eval mode": (lambda: networks.mlp(3, 2, hidden=5, dropout=0.5).eval(), (3,)),
+}  # fmt: skip
+
+
+def case(name):
+    make, shape = NETWORKS[name]
+    torch.manual_seed(0)
+    network = make().double()
+    draws = {n: torch.randn(S, *value.shape, dtype=torch.float64) for n, value in network.named_parameters()}
+    return network, draws, torch.randn(N, *shape, dtype=torch.float64)
+
+
+def one_by_one(network, draws, inputs):
+    each = [{name: value[s] for name, value in draws.items()} for s in range(S)]
+    return torch.stack([functional_call(network, one, (x,)) for one, x in zip(each, inputs, strict=True)])
+
+
+@pytest.mark.parametrize(
+    "shared", [(), ("weight", "bias"), ("0.",)], ids=["all differ", "all the same", "first the same"]
+)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_outputs_are_those_of_each_network_alone(name, shared):
+    network, draws, x = case(name)
+    draws = {n: v[:1].expand_as(v) if any(part in n for part in shared) else v for n, v in draws.items()}
+    stacked = Stacked.of(network)
+    torch.testing.assert_close(stacked(draws, x), one_by_one(network, draws, [x] * S))
+    own = torch.randn(S, *x.shape, dtype=torch.float64)
+    torch.testing.assert_close(stacked(draws, own, each_its_own=True), one_by_one(network, draws, own))
+
+
+def test_gradients_are_those_of_each_network_alone():
+    network, draws, x = case("perceptron")
+    leaves = [value.requires_grad_() for value in draws.values()]
+    found = torch.autograd.grad(Stacked.of(network)(draws, x).square().sum(), leaves)
+    torch.testing.assert_close(found, torch.autograd.grad(one_by_one(network, draws, [x] * S).square().sum(), leaves))
+
+
+def test_masks_are_one_for_each_draw_and_what_is_in_front_of_them_is_run_once():
+    torch.manual_seed(0)
+    network = with_masks(nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Dropout(0.4), nn.Linear(6, 2)), None).double()
+    fixed = {name: value.detach().expand(S, *value.shape) for name, value in network.named_parameters()}
+    (name,) = masks_of(network)
+    draws = fixed | {f"{name}.mask": (torch.rand(S, 6) < 0.6).double() / 0.6}
+    x = torch.randn(N, 3, dtype=torch.float64)
+    torch.testing.assert_close(Stacked.of(network)(draws, x), one_by_one(network, draws, [x] * S))
+    with FlopCounterMode(display=False) as counter:
+        Stacked.of(network)(draws, x)
+    assert counter.get_total_flops() == 2 * (N * 3 * 6 + S * N * 6 * 2)
+    network[1].register_forward_hook(lambda module, inputs, output: 2 * output)
+    assert Stacked.of(network) is None  # a hook may do anything
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        networks.conv_net((4, 4), 2),
+        nn.Sequential(nn.Linear(3, 2), nn.Softmax(1)),
+        nn.Sequential(nn.Embedding(3, 2), nn.Flatten()),
+        Doubled(nn.Linear(3, 2)),
+        nn.Sequential(nn.Flatten(0), nn.Linear(3, 2)),
+        nn.GRU(3, 2),
+    ],
+    ids=lambda network: type(network).__name__,
+)
+def test_other_layers_are_left_to_others(network):
+    assert Stacked.of(network) is None
