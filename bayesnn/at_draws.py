@@ -44,6 +44,10 @@ class Plan:
     draws_at_once: int
     inputs_at_once: int
 
+    def __str__(self) -> str:
+        draws = "one draw" if self.draws_at_once == 1 else f"{self.draws_at_once} draws"
+        return f"{self.way}, {draws} and {self.inputs_at_once} inputs at once"
+
 
 def plan(network: nn.Module, draws: Mapping[str, Tensor], x: Tensor) -> Plan:
     """How outputs are best computed: convolutions and what torch cannot vectorise in turn, small layers together.

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bayesnn.predictive import Predictive
+from bayesnn.streamed import blockwise
 
 __all__ = [
     "Uncertainty",
@@ -52,6 +53,7 @@ class Uncertainty:
         return f"Uncertainty({means}; means over {tuple(self.aleatoric.shape)}, in {self.unit})"
 
 
+@blockwise
 def entropy_decomposition(predictive: Predictive) -> Uncertainty:
     r"""Split the predictive entropy into expected entropy and mutual information.
 
@@ -74,6 +76,7 @@ def entropy_decomposition(predictive: Predictive) -> Uncertainty:
     return Uncertainty(aleatoric, (_entropy(_mixture(log_probs)) - aleatoric).clamp_min(0), "nats")
 
 
+@blockwise
 def brier_decomposition(predictive: Predictive) -> Uncertainty:
     r"""Split the expected Brier score into that of the draws and their variance.
 
@@ -104,6 +107,7 @@ def brier_decomposition(predictive: Predictive) -> Uncertainty:
     return Uncertainty(aleatoric, probs.var(0, correction=0).sum(-1), "expected Brier score")
 
 
+@blockwise
 def zero_one_decomposition(predictive: Predictive) -> Uncertainty:
     r"""Split the probability of error into that of the draws and what their common vote loses.
 
@@ -136,6 +140,7 @@ def zero_one_decomposition(predictive: Predictive) -> Uncertainty:
     return Uncertainty(-best.expm1().mean(0), regret.mean(0), "probability of error")
 
 
+@blockwise
 def variance_decomposition(predictive: Predictive) -> Uncertainty:
     r"""Split the predictive variance into noise and disagreement.
 

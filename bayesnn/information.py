@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.streamed import blockwise
 
 __all__ = ["expected_pairwise_kl", "expected_predictive_information_gain"]
 
@@ -13,6 +14,7 @@ _NUMBERS_AT_ONCE = 2**22
 """Joint probabilities held in one array; a handful of such arrays live at a time."""
 
 
+@blockwise
 def expected_pairwise_kl(predictive: Predictive) -> Tensor:
     r"""Mean divergence between two draws, an epistemic measure.
 
@@ -51,6 +53,7 @@ def expected_pairwise_kl(predictive: Predictive) -> Tensor:
     return covariance.clamp_min(0).masked_fill(disputed, torch.inf).flatten(1).sum(1)
 
 
+@blockwise
 def expected_predictive_information_gain(predictive: Predictive, target: Predictive) -> Tensor:
     r"""What the label of each input would tell of the labels of target inputs (EPIG).
 

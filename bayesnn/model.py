@@ -15,7 +15,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin as Dist
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bayesnn.at_draws import at_draws
+from bayesnn.at_draws import Plan, at_draws, plan
 from bayesnn.checks import check_names, check_network, check_precision, check_prior, check_prior_function, num_outputs
 from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.priors import FittedNormal, Prior, fan_in_normal, for_network, listing
@@ -180,6 +180,10 @@ class BayesianNeuralNetwork(nn.Module):
     def outputs_at(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Network outputs ``(S, N, K)`` at S draws."""
         return at_draws(self.outputs, self.network, self._own(weights), x, self.standardised)
+
+    def plan(self, weights: Mapping[str, Tensor], x: Tensor) -> Plan:
+        """How `outputs_at` goes about it."""
+        return plan(self.network, self._own(weights), x)
 
     def _own(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         given = [name for name, _ in self.network.named_buffers() if name in weights]

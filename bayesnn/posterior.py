@@ -15,15 +15,13 @@ from torch.distributions import Distribution
 from bayesnn.checks import check_count
 from bayesnn.data import as_inputs, batches, on_device
 from bayesnn.predictive import Predictive
+from bayesnn.streamed import PredictionPlan, planned, predicted
 from bayesnn.training import History
 
 __all__ = ["Draws", "Model", "WeightPosterior"]
 
 Draws = Callable[[int, int], dict[str, Tensor]]
 """``(num_samples, seed) -> weights``: other draws of the same fit, each ``(S, *shape)``."""
-
-_INPUTS_AT_ONCE = 1000
-"""Inputs predicted in one go: the chunk that was fastest on small networks, and it bounds memory."""
 
 
 class Model(Protocol):
@@ -83,20 +81,32 @@ class WeightPosterior:
         return next(iter(self.weights.values())).device
 
     @torch.no_grad()
-    def __call__(self, x: Any) -> Predictive:
+    def __call__(self, x: Any, *, memory: str | int | None = None) -> Predictive:
         """Predict.
 
         Args:
             x: Inputs ``(N, ...)`` as tensor, array or frame, in raw units; or a ``Dataset``, ``DataLoader`` or other
                 iterable of such batches (pairs ``(x, y)`` are taken by their first part).
+            memory: Memory that the predictions of all draws may take, ``"200MB"`` or a number of bytes; 1 GB, or a
+                quarter of what is free if that is less, if left out. Where they would take more they are not held: the
+                predictive computes them block by block, for each question anew, and ``plan`` says so beforehand.
 
         Returns:
             A predictive over S draws and N inputs, in the units of ``y``.
         """
-        predicted = [self._predict(batch) for batch in batches(x)]
-        if not predicted:
-            raise ValueError("x must hold one batch of inputs at least; got no batch.")
-        return Predictive.concatenate(predicted)
+        return predicted(self._predictive, self._inputs(x), memory)
+
+    @torch.no_grad()
+    def plan(self, x: Any, *, memory: str | int | None = None) -> PredictionPlan:
+        """How the same call would go about it, told from a few of the inputs.
+
+        Args:
+            x: Inputs, as for the call.
+            memory: As for the call.
+        """
+        inputs = self._inputs(x)
+        known = getattr(self.model, "plan", None)
+        return planned(self._predictive, inputs, memory, known(self.weights, inputs) if known else None)
 
     def resample(self, num_samples: int, *, seed: int = 0) -> WeightPosterior:
         """Other draws of the same fit.
@@ -136,18 +146,19 @@ class WeightPosterior:
             moved, draws=lambda number, seed: {name: value.to(target) for name, value in made(number, seed).items()}
         )
 
-    def _predict(self, x: Any) -> Predictive:
-        inputs = as_inputs(x).to(self.device)
-        if len(inputs) == 0:
-            raise ValueError(f"x must have one row at least; got shape {tuple(inputs.shape)}.")
-        try:
-            predicted = [self._predictive(part) for part in inputs.split(_INPUTS_AT_ONCE)]
-        except (RuntimeError, IndexError) as error:
-            raise ValueError(
-                f"x must look like the training inputs, {self.model.input_words}; got {tuple(inputs.shape)}: {error}"
-            ) from error
-        return Predictive.concatenate(predicted)
+    def _inputs(self, x: Any) -> Tensor:
+        inputs = [as_inputs(batch) for batch in batches(x)]
+        if not inputs:
+            raise ValueError("x must hold one batch of inputs at least; got no batch.")
+        if any(len(batch) == 0 for batch in inputs):
+            raise ValueError(f"x must have one row at least; got shape {tuple(inputs[0].shape)}.")
+        return (inputs[0] if len(inputs) == 1 else torch.cat(inputs)).to(self.device)
 
     def _predictive(self, x: Tensor) -> Predictive:
         closed = getattr(self.model, "predictive", None)  # a model may know the mixture of all draws in closed form
-        return closed(self.weights, x) if closed else Predictive(self.model.predict(self.weights, x))
+        try:
+            return closed(self.weights, x) if closed else Predictive(self.model.predict(self.weights, x))
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(
+                f"x must look like the training inputs, {self.model.input_words}; got {tuple(x.shape)}: {error}"
+            ) from error

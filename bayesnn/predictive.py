@@ -55,15 +55,13 @@ class Predictive(Distribution):
                 f"the mixture must have batch shape {tuple(members.batch_shape[1:])} and event shape "
                 f"{tuple(members.event_shape)}, as its members have; got {mixture!r}."
             )
-        self.members = members
+        self._members = self._example = members  # the latter tells the family
         self.mixture = mixture
         super().__init__(torch.Size(members.batch_shape[1:]), members.event_shape, validate_args=False)
 
     def __repr__(self) -> str:
-        inner = _marginal(self.members)
-        return (
-            f"Predictive({type(inner).__name__}, S={self.num_samples}, N={len(self)}, event={tuple(self.event_shape)})"
-        )
+        family = type(_marginal(self._example)).__name__
+        return f"Predictive({family}, S={self.num_samples}, N={len(self)}, event={tuple(self.event_shape)})"
 
     def __len__(self) -> int:
         return self.batch_shape[0]
@@ -76,6 +74,11 @@ class Predictive(Distribution):
             index = [index]
         mixture = None if self.mixture is None else parts.mapped(lambda t: t[index], self.mixture)
         return Predictive(parts.mapped(lambda t: t[:, index], self.members), mixture)
+
+    @property
+    def members(self) -> Distribution:
+        """The members, of batch shape ``(S, N)``."""
+        return self._members
 
     @property
     def num_samples(self) -> int:
@@ -102,16 +105,16 @@ class Predictive(Distribution):
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
         """Whether a target is one of finitely many values."""
-        return bool(_marginal(self.members).has_enumerate_support)
+        return bool(_marginal(self._example).has_enumerate_support)
 
     @property
     def support(self) -> constraints.Constraint | None:
         """Where the targets lie."""
-        return self.members.support
+        return self._example.support
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values a target (each label for itself) can take, ``(C, N)`` or ``(C, N, D)``; with ones unexpanded."""
-        values = _marginal(self.members).enumerate_support(expand=False)[:, 0]
+        values = _marginal(self._example).enumerate_support(expand=False)[:, 0]
         return values.expand((len(values), *self.batch_shape, *self.event_shape)) if expand else values
 
     @property
@@ -135,14 +138,13 @@ class Predictive(Distribution):
                 "class probabilities need a finite support; this predictive is over real targets."
             )
         marginal = _marginal(self.members)
-        values = marginal.enumerate_support(expand=False)
-        return torch.stack([marginal.log_prob(value) for value in values], dim=-1)
+        return torch.stack([marginal.log_prob(value) for value in marginal.enumerate_support(expand=False)], dim=-1)
 
     @property
     def mode(self) -> Tensor:
         """The most probable value ``(N,)``. Finite support only."""
         best = self.log_probs.argmax(-1)  # which says so where there are no classes
-        return _marginal(self.members).enumerate_support(expand=False).flatten()[best]
+        return _marginal(self._example).enumerate_support(expand=False).flatten()[best]
 
     @property
     def mean(self) -> Tensor:
@@ -262,10 +264,10 @@ class Predictive(Distribution):
                 "Pass the y that belongs to these inputs, (N,) for one target and (N, D) for several."
             )
         if not self.has_enumerate_support:
-            return y.to(self.mean.dtype)
+            return y.to(self._example.mean.dtype)
         if y.is_floating_point() and not bool((y == y.round()).all()):
             raise ValueError("class labels must be whole numbers; got fractions.")
-        classes = _marginal(self.members).enumerate_support(expand=False).flatten()
+        classes = _marginal(self._example).enumerate_support(expand=False).flatten()
         if y.numel() and (int(y.min()) < int(classes.min()) or int(y.max()) > int(classes.max())):
             raise ValueError(
                 f"class labels must lie in [{int(classes.min())}, {int(classes.max())}], the classes that were "

@@ -15,6 +15,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 from bayesnn.held_out import Posterior, predicted
 from bayesnn.members import mapped
 from bayesnn.predictive import Predictive
+from bayesnn.streamed import Streamed
 
 __all__ = ["TemperatureScaled", "temperature_scaled", "tempered"]
 
@@ -154,6 +155,8 @@ def tempered(predictive: Predictive, temperature: float) -> Predictive:
     """
     if not 0 < temperature < math.inf:
         raise ValueError(f"a temperature must be positive and finite; got {temperature}. For no change write 1.0.")
+    if isinstance(predictive, Streamed):
+        return predictive.mapped(lambda block: tempered(block, temperature))
     if predictive.has_enumerate_support:  # the mixture of tempered classes is exact, and is no tempered mixture
         return Predictive(_moved(predictive.members, temperature, torch.zeros(())))
     mixture, center = predictive.mixture, _finite_mean(predictive)
@@ -229,5 +232,7 @@ def _in_double(predictive: Predictive) -> Predictive:
     def double(tensor: Tensor) -> Tensor:
         return tensor.double() if tensor.is_floating_point() else tensor
 
+    if isinstance(predictive, Streamed):
+        return predictive.mapped(_in_double)
     mixture = None if predictive.mixture is None else mapped(double, predictive.mixture)
     return Predictive(mapped(double, predictive.members), mixture)

@@ -17,6 +17,7 @@ from bayesnn.decompositions import (
 )
 from bayesnn.information import expected_pairwise_kl, expected_predictive_information_gain
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.streamed import blockwise
 
 __all__ = [
     "Uncertainty",
@@ -82,6 +83,7 @@ def max_probability(predictive: Predictive) -> Tensor:
     return _mean_over_labels(-predictive.log_probs.amax(-1).expm1())
 
 
+@blockwise
 def variation_ratio(predictive: Predictive) -> Tensor:
     r"""Fraction of the draws that do not vote for the class most voted for.
 
@@ -131,6 +133,7 @@ def scores(predictive: Predictive) -> dict[str, Tensor]:
     return {name: (v if v.ndim == 1 else v.mean(1)).sqrt() for name, v in variances.items()}
 
 
+@blockwise
 def all_scores(predictive: Predictive) -> dict[str, Tensor]:
     """The uncertainty of each input in every way this package knows from one predictive, by name; each ``(N,)``.
 

@@ -9,9 +9,9 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 from bayesnn import BayesianNeuralNetwork, Predictive, likelihoods, networks, priors
-from bayesnn import posterior as posterior_module
 from bayesnn.guides import AutoNormal
 from bayesnn.posterior import WeightPosterior
+from bayesnn.streamed import Streamed
 
 N, S = 12, 4
 
@@ -101,7 +101,8 @@ def test_classes_equal_a_loop_written_by_hand():
 @pytest.mark.parametrize("at_once", [1, 5, N])
 def test_inputs_in_chunks_equal_the_whole(monkeypatch, posterior, x, at_once):
     whole = moments(posterior(x))
-    monkeypatch.setattr(posterior_module, "_INPUTS_AT_ONCE", at_once)
+    monkeypatch.setattr("bayesnn.streamed._FEW", 1)
+    monkeypatch.setattr("bayesnn.streamed._AT_ONCE", at_once)
     assert_close(moments(posterior(x)), whole)
 
 
@@ -222,3 +223,19 @@ def test_other_draws_are_by_a_number_and_a_seed(posterior):
         posterior.resample(3, seed="one")
     with pytest.raises(ValueError, match="num_samples must be a whole number"):
         posterior.resample("three")
+
+
+# Memory
+
+
+def test_predictions_beyond_the_memory_are_made_block_by_block(posterior, x):
+    held = posterior(x)
+    streamed = posterior(x, memory=1000)
+    assert isinstance(streamed, Streamed)
+    assert_close(moments(streamed), moments(held))
+    plan = posterior.plan(x, memory=1000)
+    assert not plan.held
+    assert plan.block == streamed._block
+    assert "the network runs stacked, " in str(posterior.plan(x))
+    with pytest.raises(ValueError, match="memory must be a number of bytes"):
+        posterior(x, memory="lots")

@@ -18,6 +18,7 @@ from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.members import mapped
 from bayesnn.methods.gp_inputs import length_scaled
 from bayesnn.predictive import Predictive
+from bayesnn.streamed import predicted
 from bayesnn.training import History
 
 __all__ = ["GaussianProcess"]
@@ -84,20 +85,21 @@ class GaussianProcess:
         return self.target.loc.device
 
     @torch.no_grad()
-    def __call__(self, x: Any) -> Predictive:
+    def __call__(self, x: Any, *, memory: str | int | None = None) -> Predictive:
         """Predict, in chunks.
 
         Args:
             x: Inputs ``(N, ...)`` as tensor, array or frame, in raw units; or a ``Dataset``, ``DataLoader`` or other
                 iterable of such batches (pairs ``(x, y)`` are taken by their first part).
+            memory: Memory that the members may take, see `WeightPosterior`.
 
         Returns:
             A predictive over S members and N inputs, in the units of ``y``.
         """
-        parts = [self._predict(part) for batch in batches(x) for part in self._inputs(batch).split(_INPUTS_AT_ONCE)]
+        parts = [self._inputs(batch) for batch in batches(x)]
         if not parts:
             raise ValueError("x must hold one batch of inputs at least; got no batch.")
-        return Predictive.concatenate(parts)
+        return predicted(self._predict, parts[0] if len(parts) == 1 else torch.cat(parts), memory)
 
     @torch.no_grad()
     def functions(self, x: Any, num_samples: int = 100, *, seed: int = 0) -> Tensor:
@@ -146,9 +148,11 @@ class GaussianProcess:
             raise ValueError(f"x must have one row at least; got shape {tuple(inputs.shape)}.")
         return inputs
 
+    @torch.no_grad()
     def _predict(self, x: Tensor) -> Predictive:
         try:
-            mean, variance = self.process.latent(x)
+            moments = [self.process.latent(part) for part in x.split(_INPUTS_AT_ONCE)]
+            mean, variance = (torch.cat(parts, 1) for parts in zip(*moments, strict=True))
         except (RuntimeError, IndexError) as error:
             raise ValueError(
                 f"x must look like the training inputs, {self.input_words}; got {tuple(x.shape)}: {error}"

@@ -14,6 +14,7 @@ from bayesnn import quantiles
 from bayesnn.members import mapped
 from bayesnn.metrics.adaptive import integrate
 from bayesnn.predictive import Predictive
+from bayesnn.streamed import blockwise
 
 __all__ = ["crps", "has_closed_form"]
 
@@ -74,6 +75,12 @@ def crps(predictive: Predictive, y: Tensor) -> Tensor:
             "the CRPS is a score of numbers; this predictive is over classes. Write brier, which is its like for them."
         )
     y = predictive.checked(y).expand(predictive.batch_shape + predictive.event_shape)
+    return _of_each(predictive, y).mean()
+
+
+@blockwise
+def _of_each(predictive: Predictive, y: Tensor) -> Tensor:
+    """The score of each target dimension of each input ``(N, D)``."""
     members = _columns(predictive)
     score: Callable[[Any, Tensor], Tensor]
     if members.support is not None and members.support.is_discrete:
@@ -83,7 +90,8 @@ def crps(predictive: Predictive, y: Tensor) -> Tensor:
         score = _of_normals if isinstance(members, Normal) else _of_reals
     y = y.double().flatten()
     several = max(1, _BUDGET // members.batch_shape[0])
-    return torch.cat([score(_some(members, at), y[at]) for at in torch.arange(len(y)).split(several)]).mean()
+    found = torch.cat([score(_some(members, at), y[at]) for at in torch.arange(len(y)).split(several)])
+    return found.view(len(predictive), -1)
 
 
 def has_closed_form(predictive: Predictive) -> bool:
@@ -91,7 +99,7 @@ def has_closed_form(predictive: Predictive) -> bool:
 
     Of other families it takes seconds, and of counts that may be in the millions minutes.
     """
-    return not predictive.has_enumerate_support and isinstance(_columns(predictive), Normal)
+    return not predictive.has_enumerate_support and isinstance(_columns(predictive[:1]), Normal)
 
 
 def _columns(predictive: Predictive) -> Distribution:

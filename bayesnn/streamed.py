@@ -1,0 +1,270 @@
+"""Predictives of any size in bounded memory: their members are computed block by block, whenever something is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from bayesnn import members as parts
+from bayesnn.memory import memory_limit, words
+from bayesnn.predictive import Predictive
+
+__all__ = ["PredictionPlan", "Streamed", "blockwise", "planned", "predicted"]
+
+_BLOCK = 2**24
+"""Bytes of the members of one block."""
+
+_FEW = 100
+"""Inputs whose members tell how much memory all will take."""
+
+_AT_ONCE = 1000
+"""Inputs predicted in one go where all members are held."""
+
+
+class Streamed(Predictive):
+    """The predictive of inputs too many for the members to be held.
+
+    It answers what a `Predictive` answers, by going through the inputs block by block, all draws of a block at once:
+    memory is that of a block and of the answer. Each question costs the predictions anew; mean, variance and class
+    probabilities, once asked for, are kept.
+
+    Args:
+        predict: Predictive of some inputs.
+        x: All inputs ``(N, ...)``.
+        block: Inputs of a block.
+        limit: Bytes of members that may be held.
+    """
+
+    def __init__(self, predict: Callable[[Tensor], Predictive], x: Tensor, block: int, limit: int) -> None:
+        self._predict, self._x, self._block, self._limit = predict, x, block, limit
+        self._first = predict(x[:1])
+        self._example = self._first.members
+        self.mixture = None
+        Distribution.__init__(self, torch.Size([len(x)]), self._first.event_shape, validate_args=False)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, in blocks of {self._block})"
+
+    def __getitem__(self, index: Any) -> Predictive:
+        """The predictive of some of the inputs; one input keeps its axis."""
+        if isinstance(index, int):
+            return self[[range(len(self))[index]]]
+        return predicted(self._predict, self._x[index], self._limit)
+
+    def blocks(self) -> Iterator[Predictive]:
+        """Predictives of the inputs block by block, in order."""
+        with torch.no_grad():
+            for part in self._x.split(self._block):
+                yield self._predict(part)
+
+    def each(self, function: Callable[..., Any], *values: Any) -> Any:
+        """What a function of a predictive gives for every input, joined along the inputs.
+
+        Args:
+            function: Of a predictive, and of further values for its inputs; it gives a tensor ``(N, ...)``, or a
+                dictionary or data class of such.
+            *values: Tensors ``(N, ...)`` are cut to each block's inputs; others are handed on.
+        """
+        found, start = [], 0
+        for block in self.blocks():
+            rows = slice(start, start + len(block))
+            own = [v[rows] if isinstance(v, Tensor) and v.ndim and len(v) == len(self) else v for v in values]
+            found.append(function(block, *own))
+            start += len(block)
+        return _joined(found)
+
+    def mapped(self, function: Callable[[Predictive], Predictive]) -> Streamed:
+        """The predictive whose blocks are what a function makes of these."""
+        return Streamed(lambda x: function(self._predict(x)), self._x, self._block, self._limit)
+
+    @property
+    def members(self) -> Distribution:
+        """All members at once, if they fit."""
+        size = len(self) * _bytes(self._first)
+        if size > self._limit:
+            raise MemoryError(
+                f"the members of {self.num_samples} draws and {len(self)} inputs take {words(size)}, and may take "
+                f"{words(self._limit)}. Ask for what goes block by block (mean, variance, probs, log_prob(y), "
+                "decompose), take some inputs, predictive[:1000], or call the posterior with "
+                f'memory="{words(2 * size)}".'
+            )
+        return Predictive.concatenate(list(self.blocks())).members
+
+    @property
+    def num_samples(self) -> int:
+        """Number of draws S."""
+        return self._first.num_samples
+
+    @property
+    def device(self) -> torch.device:
+        """Where the members are computed."""
+        return self._first.device
+
+    def to(self, device: torch.device | str) -> Predictive:
+        """The same predictive on another device: blocks are moved as they are made."""
+        return self.mapped(lambda block: block.to(device))
+
+    @functools.cached_property
+    def log_probs(self) -> Tensor:
+        """Log-probability of each class ``(N, C)``; in nats. Finite support only."""
+        return self.each(lambda block: block.log_probs)
+
+    @property
+    def member_log_probs(self) -> Tensor:
+        """Log-probability of each class under each draw ``(S, N, C)``, if they fit."""
+        return Predictive(self.members).member_log_probs
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean ``(N,)`` or ``(N, D)``, in the units of ``y``."""
+        return self._moments["mean"]
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance, noise and disagreement, in squared units of ``y``."""
+        return self._moments["variance"]
+
+    @functools.cached_property
+    def _moments(self) -> dict[str, Tensor]:
+        return self.each(lambda block: {"mean": block.mean, "variance": block.variance})
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density or log-probability of a target for each input ``(N,)``, in nats."""
+        if self.has_enumerate_support and not self.event_shape:  # they are kept
+            labels = self.checked(value).long()
+            return self.log_probs.expand(*labels.shape, -1).gather(-1, labels[..., None])[..., 0]
+        return self._at(lambda block, y: block.log_prob(y), self.checked(value))
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Distribution function of each target dimension for itself, shape of ``value``."""
+        return self._at(lambda block, y: block.cdf(y), self.checked(value))
+
+    def icdf(self, value: Tensor | float) -> Tensor:
+        """Quantiles of each target dimension for itself, see `Predictive.icdf`."""
+        return self._at(lambda block, level: block.icdf(level), torch.as_tensor(value, device=self.device))
+
+    def _at(self, function: Callable[[Predictive, Tensor], Tensor], values: Tensor) -> Tensor:
+        """A function of targets, with any axes in front of those of the inputs; values without such are handed on."""
+        shape = self.batch_shape + self.event_shape
+        if values.ndim < len(shape):
+            return self.each(lambda block: function(block, values))
+        axis = values.ndim - len(shape)
+        rows = values.expand(*values.shape[:axis], *shape).movedim(axis, 0)
+        found = self.each(lambda block, own: function(block, own.movedim(0, axis)).movedim(axis, 0), rows)
+        return found.movedim(0, axis)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Targets ``(*sample_shape, N)`` or ``(*sample_shape, N, D)``: a member at random, then a draw from it."""
+        axis = len(torch.Size(sample_shape))
+        return self.each(lambda block: block.sample(sample_shape).movedim(axis, 0)).movedim(0, axis)
+
+    def entropy(self) -> Tensor:
+        """Entropy of the mixture in nats ``(N,)``, see `Predictive.entropy`."""
+        return self.each(lambda block: block.entropy())
+
+
+def blockwise(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function that answers for every input of a predictive take a streamed one."""
+
+    @functools.wraps(function)
+    def through(predictive: Predictive, *values: Any, **options: Any) -> Any:
+        if isinstance(predictive, Streamed):
+            return predictive.each(functools.partial(function, **options), *values)
+        return function(predictive, *values, **options)
+
+    return through
+
+
+def predicted(predict: Callable[[Tensor], Predictive], x: Tensor, memory: str | int | None = None) -> Predictive:
+    """The predictive of inputs: held where its members fit into memory, streamed where they do not.
+
+    Args:
+        predict: Predictive of some inputs.
+        x: All inputs ``(N, ...)``, one at least.
+        memory: See `memory_limit`.
+    """
+    limit = memory_limit(memory, x.device)
+    few = predict(x[:_FEW])
+    each = _bytes(few)
+    if each * len(x) > limit:
+        return Streamed(predict, x, _block(each, limit), limit)
+    if len(x) <= _FEW:
+        return few
+    return Predictive.concatenate([few, *(predict(part) for part in x[_FEW:].split(_AT_ONCE))])
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionPlan:
+    """How predictions are made.
+
+    Attributes:
+        num_samples: Draws S.
+        num_inputs: Inputs N.
+        bytes: Memory of the predictions of all draws.
+        limit: Memory that they may take.
+        block: Inputs of a block, where they are not held; else all.
+        network: How the network runs at all draws, in words; empty where that is the model's own affair.
+    """
+
+    num_samples: int
+    num_inputs: int
+    bytes: int
+    limit: int
+    block: int
+    network: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether all predictions are held."""
+        return self.bytes <= self.limit
+
+    def __str__(self) -> str:
+        size = f"{self.num_samples} draws of {self.num_inputs} inputs take {words(self.bytes)}"
+        what = "are held" if self.held else f"are not held: blocks of {self.block} inputs, for each question anew"
+        return f"{size} and {what}" + (f"; the network runs {self.network}" if self.network else "")
+
+
+def planned(
+    predict: Callable[[Tensor], Predictive], x: Tensor, memory: str | int | None, network: object | None
+) -> PredictionPlan:
+    """What `predicted` would do.
+
+    Args:
+        predict: Predictive of some inputs.
+        x: All inputs ``(N, ...)``, one at least.
+        memory: See `memory_limit`.
+        network: How the network runs at all draws, where that is known.
+    """
+    limit, few = memory_limit(memory, x.device), predict(x[:_FEW])
+    each = _bytes(few)
+    size = each * len(x)
+    block = len(x) if size <= limit else _block(each, limit)
+    return PredictionPlan(few.num_samples, len(x), size, limit, block, "" if network is None else str(network))
+
+
+def _block(each: int, limit: int) -> int:
+    """Inputs of a block, of so many bytes each."""
+    return max(1, min(_BLOCK, limit // 8) // each)
+
+
+def _bytes(few: Predictive) -> int:
+    """Bytes of the members of one input."""
+    tensors, _ = parts.unpack(few.members)
+    return max(1, sum(tensor.numel() * tensor.element_size() for tensor in tensors) // len(few))
+
+
+def _joined(found: Sequence[Any]) -> Any:
+    first = found[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(found))
+    if isinstance(first, dict):
+        return {name: _joined([one[name] for one in found]) for name in first}
+    fields = {field.name: [getattr(one, field.name) for one in found] for field in dataclasses.fields(first)}
+    return dataclasses.replace(first, **{n: _joined(v) for n, v in fields.items() if isinstance(v[0], Tensor)})
