@@ -9,14 +9,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
+from torch.func import functional_call, vmap
 from torch.nn.modules.conv import _ConvNd
 
 from bayesnn.stacked import Stacked
 
 __all__ = ["Plan", "at_draws", "plan"]
-
-Run = Callable[[dict[str, Tensor], Tensor], Tensor]
 
 _INPUTS_AT_ONCE = 500
 _NUMBERS_AT_ONCE = {"cpu": 300_000, "cuda": 2**26}
@@ -25,7 +23,7 @@ _NUMBERS_AT_ONCE = {"cpu": 300_000, "cuda": 2**26}
 _WEIGHTS_AT_ONCE = 2**22
 """Bound on the weights or inputs of all draws in one vectorised call: 16 MB in float32."""
 
-_INPUTS_IN_TURN = 128
+_INPUTS_IN_TURN = 200
 """Inputs at once where draws go in turn: few enough that a layer's maps stay in the processor's cache."""
 
 
@@ -74,30 +72,37 @@ def plan(network: nn.Module, draws: Mapping[str, Tensor], x: Tensor) -> Plan:
 
 
 def at_draws(
-    run: Run, network: nn.Module, draws: Mapping[str, Tensor], x: Tensor, prepare: Callable[[Tensor], Tensor]
+    network: nn.Module, draws: Mapping[str, Tensor], x: Tensor, prepare: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Tensor:
     """Outputs ``(S, N, K)`` of a network at S draws.
 
     Args:
-        run: Outputs ``(N, K)`` at one draw, of inputs as they come.
-        network: The network that is run, for what it is made of.
-        draws: Its weights by name, ``(S, *shape)`` each.
+        network: The network.
+        draws: Its weights (and buffers, where they differ) by name, ``(S, *shape)`` each.
         x: Inputs ``(N, ...)``.
-        prepare: What ``run`` does to inputs before the network reads them.
+        prepare: What is done to inputs before the network reads them.
     """
     chosen = plan(network, draws, x)
     if chosen.way == "stacked":
         return _stacked(Stacked.of(network), draws, x, prepare, chosen)
+
+    def run(weights: dict[str, Tensor], seen: Tensor) -> Tensor:
+        return functional_call(network, weights, (seen,))
+
     if chosen.way == "vectorised":
         together = vmap(run, in_dims=(0, None), chunk_size=chosen.draws_at_once)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="There is a performance drop")
-                return torch.cat([together(dict(draws), part) for part in x.split(chosen.inputs_at_once)], 1)
+                return torch.cat([together(dict(draws), prepare(part)) for part in x.split(chosen.inputs_at_once)], 1)
         except RuntimeError:
             chosen = Plan("in turn", 1, _INPUTS_IN_TURN)
     each = [dict(zip(draws, values, strict=True)) for values in zip(*draws.values(), strict=True)]
-    return torch.stack([torch.cat([run(draw, part) for part in x.split(chosen.inputs_at_once)]) for draw in each])
+    blocks = []
+    for part in x.split(chosen.inputs_at_once):
+        seen = prepare(part)
+        blocks.append(torch.stack([run(draw, seen) for draw in each]))
+    return torch.cat(blocks, 1)
 
 
 def _stacked(
@@ -110,8 +115,14 @@ def _stacked(
         {name: value[start : start + chosen.draws_at_once] for name, value in draws.items()}
         for start in range(0, number, chosen.draws_at_once)
     ]
-    blocks = []
-    for part in x.split(chosen.inputs_at_once):
-        seen = first(draws, prepare(part))
-        blocks.append(torch.cat([rest(chunk, seen) for chunk in chunks]))
-    return torch.cat(blocks, 1)
+    found: Tensor | None = None
+    for start in range(0, len(x), chosen.inputs_at_once):
+        seen = first(draws, prepare(x[start : start + chosen.inputs_at_once]))
+        for at, chunk in enumerate(chunks):
+            outputs = rest(chunk, seen)
+            if found is None:
+                found = outputs.new_empty(number, len(x), *outputs.shape[2:])
+            rows = slice(start, start + outputs.shape[1])
+            found[at * chosen.draws_at_once : at * chosen.draws_at_once + len(outputs), rows] = outputs
+    assert found is not None
+    return found

@@ -179,7 +179,9 @@ class BayesianNeuralNetwork(nn.Module):
 
     def outputs_at(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Network outputs ``(S, N, K)`` at S draws."""
-        return at_draws(self.outputs, self.network, self._own(weights), x, self.standardised)
+        outputs = at_draws(self.network, self._own(weights), x, self.standardised)
+        self._num_outputs = outputs.shape[-1]
+        return outputs
 
     def plan(self, weights: Mapping[str, Tensor], x: Tensor) -> Plan:
         """How `outputs_at` goes about it."""

@@ -230,10 +230,10 @@ def test_other_draws_are_by_a_number_and_a_seed(posterior):
 
 def test_predictions_beyond_the_memory_are_made_block_by_block(posterior, x):
     held = posterior(x)
-    streamed = posterior(x, memory=1000)
+    streamed = posterior(x, memory=300)
     assert isinstance(streamed, Streamed)
     assert_close(moments(streamed), moments(held))
-    plan = posterior.plan(x, memory=1000)
+    plan = posterior.plan(x, memory=300)
     assert not plan.held
     assert plan.block == streamed._block
     assert "the network runs stacked, " in str(posterior.plan(x))
