@@ -1,27 +1,36 @@
-"""Bayesian neural networks in Pyro that fit well by default, and say when they did not."""
+"""Bayesian neural networks in Pyro that fit well by default, and say when they did not.
 
-from bayesnn import datasets, likelihoods, networks, priors
-from bayesnn.comparison import compare
-from bayesnn.conformal import conformal_intervals, conformal_sets
-from bayesnn.evaluation import evaluate
-from bayesnn.kinds import unknown_from_ambiguous
-from bayesnn.methods.dropout import fit_dropout
-from bayesnn.methods.ensemble import fit_ensemble
-from bayesnn.methods.gp import fit_gp
-from bayesnn.methods.laplace import fit_laplace
-from bayesnn.methods.last_layer import fit_last_layer
-from bayesnn.methods.map import fit_map
-from bayesnn.methods.nuts import fit_nuts
-from bayesnn.methods.sghmc import fit_sghmc
-from bayesnn.methods.svi import fit_svi
-from bayesnn.methods.swag import fit_swag
-from bayesnn.methods.trained import from_networks
-from bayesnn.model import BayesianNeuralNetwork
-from bayesnn.posterior import WeightPosterior
-from bayesnn.predictive import Predictive
-from bayesnn.recalibration import temperature_scaled
-from bayesnn.tasks import misclassification, out_of_distribution
-from bayesnn.uncertainty import decompose
+Names are imported when they are first used, and torch with them: the command line tells its options without.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bayesnn.catalogue import VERSION
+
+if TYPE_CHECKING:
+    from bayesnn import datasets, likelihoods, networks, priors
+    from bayesnn.comparison import compare
+    from bayesnn.conformal import conformal_intervals, conformal_sets
+    from bayesnn.evaluation import evaluate
+    from bayesnn.kinds import unknown_from_ambiguous
+    from bayesnn.methods.dropout import fit_dropout
+    from bayesnn.methods.ensemble import fit_ensemble
+    from bayesnn.methods.gp import fit_gp
+    from bayesnn.methods.laplace import fit_laplace
+    from bayesnn.methods.last_layer import fit_last_layer
+    from bayesnn.methods.map import fit_map
+    from bayesnn.methods.nuts import fit_nuts
+    from bayesnn.methods.sghmc import fit_sghmc
+    from bayesnn.methods.svi import fit_svi
+    from bayesnn.methods.swag import fit_swag
+    from bayesnn.methods.trained import from_networks
+    from bayesnn.model import BayesianNeuralNetwork
+    from bayesnn.posterior import WeightPosterior
+    from bayesnn.predictive import Predictive
+    from bayesnn.recalibration import temperature_scaled
+    from bayesnn.tasks import misclassification, out_of_distribution
+    from bayesnn.uncertainty import decompose
 
 __all__ = [
     "BayesianNeuralNetwork",
@@ -52,4 +61,48 @@ __all__ = [
     "temperature_scaled",
     "unknown_from_ambiguous",
 ]
-__version__ = "0.1.0.dev0"
+
+__version__ = VERSION
+
+_PARTS = ("datasets", "likelihoods", "networks", "priors")
+
+_HOMES = {
+    "comparison": ["compare"],
+    "conformal": ["conformal_intervals", "conformal_sets"],
+    "evaluation": ["evaluate"],
+    "kinds": ["unknown_from_ambiguous"],
+    "methods.dropout": ["fit_dropout"],
+    "methods.ensemble": ["fit_ensemble"],
+    "methods.gp": ["fit_gp"],
+    "methods.laplace": ["fit_laplace"],
+    "methods.last_layer": ["fit_last_layer"],
+    "methods.map": ["fit_map"],
+    "methods.nuts": ["fit_nuts"],
+    "methods.sghmc": ["fit_sghmc"],
+    "methods.svi": ["fit_svi"],
+    "methods.swag": ["fit_swag"],
+    "methods.trained": ["from_networks"],
+    "model": ["BayesianNeuralNetwork"],
+    "posterior": ["WeightPosterior"],
+    "predictive": ["Predictive"],
+    "recalibration": ["temperature_scaled"],
+    "tasks": ["misclassification", "out_of_distribution"],
+    "uncertainty": ["decompose"],
+}
+"""Where each name is defined."""
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f"bayesnn.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'bayesnn' has no attribute {name!r}")
+    value = getattr(import_module(f"bayesnn.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,27 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from bayesnn.catalogue import OWN_NOISE, Settings
 from bayesnn.datasets import Split
 from bayesnn.evaluation import figures
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
-from bayesnn.roster import METHODS, OWN_NOISE
-from bayesnn.settings import BIG_PICTURES, DATA, PICTURES, PRIOR_SCALE, TABLES, Settings, checked, model_for, options
+from bayesnn.roster import METHODS
+from bayesnn.settings import PRIOR_SCALE, checked, model_for, options
 from bayesnn.workers import workers
 
-__all__ = [
-    "BIG_PICTURES",
-    "DATA",
-    "METHODS",
-    "PICTURES",
-    "PRIOR_SCALE",
-    "TABLES",
-    "Run",
-    "Settings",
-    "checked",
-    "figures_of",
-    "run",
-]
+__all__ = ["Run", "figures_of", "run"]
 
 
 @dataclass(frozen=True)

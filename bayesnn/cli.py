@@ -10,11 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import bayesnn
-from bayesnn import benchmark, report, uci_table
-from bayesnn.datasets import UCI
+from bayesnn import catalogue
 from bayesnn.tables import text_table
 
 __all__ = ["main"]
@@ -44,7 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    settings = benchmark.Settings(
+    import torch
+
+    from bayesnn import benchmark, report
+    from bayesnn.settings import checked
+
+    settings = catalogue.Settings(
         data=options.data,
         methods=_methods(options.methods, options.data),
         seeds=tuple(range(options.seeds)),
@@ -60,7 +61,7 @@ def _compare(options: argparse.Namespace) -> int:
         jobs=options.jobs if options.jobs is not None else _jobs(options),
     )
     folder = Path(options.out if options.out is not None else f"results/{options.data}")
-    benchmark.checked(settings)
+    checked(settings)
     report.prepare(folder)  # what cannot be written is said now, not after all the work
 
     def tell(line: str) -> None:
@@ -92,7 +93,7 @@ def _methods(names: Sequence[str], data: str) -> tuple[str, ...]:
     if "all" not in names:
         return tuple(names)
     real = data.startswith("uci/")
-    return tuple(name for name in benchmark.METHODS if real or name not in benchmark.OWN_NOISE)
+    return tuple(name for name in catalogue.METHODS if real or name not in catalogue.OWN_NOISE)
 
 
 def _jobs(options: argparse.Namespace) -> int:
@@ -103,6 +104,8 @@ def _jobs(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
+    from bayesnn import uci_table
+
     path = Path(options.out)
     cells = [
         uci_table.Cell(data, method, split, protocol, tuple(options.hidden))
@@ -133,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bayesnn", description="Bayesian neural networks that fit well by default, and say when they did not."
     )
-    parser.add_argument("--version", action="version", version=f"bayesnn {bayesnn.__version__}")
+    parser.add_argument("--version", action="version", version=f"bayesnn {catalogue.VERSION}")
     commands = parser.add_subparsers(required=True, metavar="command")
     compare = commands.add_parser(
         "compare",
@@ -141,9 +144,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Train methods on real data, hold one class back, and see which find their own mistakes and the "
         "class they have never seen. Prints a table, and writes report.html and results.json.",
     )
-    defaults = benchmark.Settings()
-    add, names = compare.add_argument, list(benchmark.METHODS)
-    add("data", choices=list(benchmark.DATA), metavar="DATA", help=f"data set, among {', '.join(benchmark.DATA)}")
+    defaults = catalogue.Settings()
+    add, names = compare.add_argument, list(catalogue.METHODS)
+    add("data", choices=list(catalogue.DATA), metavar="DATA", help=f"data set, among {', '.join(catalogue.DATA)}")
     add("--methods", nargs="+", choices=["all", *names], default=list(defaults.methods), metavar="METHOD",
         help=f"among {', '.join(names)}; or all (default: {' '.join(defaults.methods)})")  # fmt: skip
     add("--seeds", "--splits", type=_count, default=len(defaults.seeds), metavar="N",
@@ -154,9 +157,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--ambiguous", type=float, metavar="FRACTION",
         help="train on mixtures of two pictures too, labelled by chance, so many for each training picture; does a "
         "method tell them from the unseen class?")  # fmt: skip
-    add("--ood", choices=list(benchmark.BIG_PICTURES), metavar="DATA",
+    add("--ood", choices=list(catalogue.BIG_PICTURES), metavar="DATA",
         help="another data set as the other world, of mnist and fashion-mnist: each other")  # fmt: skip
-    pictures, tables = benchmark.PICTURES, benchmark.TABLES
+    pictures, tables = catalogue.PICTURES, catalogue.TABLES
     add("--hidden", type=_count, nargs="*", metavar="WIDTH",
         help=f"widths of the hidden layers (default: {pictures.hidden[0]}; uci: {tables.hidden[0]}; mnist: a "
         "convolutional network instead)")  # fmt: skip
@@ -185,14 +188,14 @@ def _add_benchmark(commands: Any) -> None:
     )
     add = parser.add_argument
     add("data", choices=["uci"], metavar="uci", help="the benchmark")
-    add("--methods", nargs="+", choices=list(benchmark.METHODS), default=list(uci_table.METHODS), metavar="METHOD",
-        help=f"among {', '.join(benchmark.METHODS)} (default: {' '.join(uci_table.METHODS)})")  # fmt: skip
-    add("--sets", nargs="+", choices=list(UCI), default=list(UCI), metavar="SET",
-        help=f"among {', '.join(UCI)} (default: all)")  # fmt: skip
+    add("--methods", nargs="+", choices=list(catalogue.METHODS), default=list(catalogue.UCI_METHODS), metavar="METHOD",
+        help=f"among {', '.join(catalogue.METHODS)} (default: {' '.join(catalogue.UCI_METHODS)})")  # fmt: skip
+    add("--sets", nargs="+", choices=list(catalogue.UCI), default=list(catalogue.UCI), metavar="SET",
+        help=f"among {', '.join(catalogue.UCI)} (default: all)")  # fmt: skip
     add("--splits", type=_count, default=20, metavar="N", help="number of splits, from 0 on (default: %(default)s)")
-    add("--protocols", nargs="+", choices=list(uci_table.PROTOCOLS), default=["converged"], metavar="PROTOCOL",
+    add("--protocols", nargs="+", choices=list(catalogue.PROTOCOLS), default=["converged"], metavar="PROTOCOL",
         help="short, 40 passes over the data, or converged, each method's own number (default: converged)")  # fmt: skip
-    add("--hidden", type=_count, nargs="*", default=list(benchmark.TABLES.hidden), metavar="WIDTH",
+    add("--hidden", type=_count, nargs="*", default=list(catalogue.TABLES.hidden), metavar="WIDTH",
         help="widths of the hidden layers (default: 50)")  # fmt: skip
     add("--data", dest="data_folder", metavar="FOLDER",
         help="folder with uci/<set>.npz (default: the environment's BAYESNN_DATA)")  # fmt: skip

@@ -15,7 +15,7 @@ from bayesnn.methods.sghmc import fit_sghmc
 from bayesnn.methods.svi import fit_svi
 from bayesnn.methods.swag import fit_swag
 
-__all__ = ["METHODS", "OWN_NOISE", "QUICK", "Fit"]
+__all__ = ["METHODS", "Fit"]
 
 Fit = Callable[..., Any]
 """``(model, x, y, *, num_samples, num_epochs, device, seed, progress) -> posterior``."""
@@ -56,9 +56,3 @@ METHODS: dict[str, Fit] = {
     "svi_ensemble": _draws(fit_ensemble, member=fit_svi),
 }
 """Every method by the name of its row, but NUTS, whose cost on networks of this size is no matter of minutes."""
-
-OWN_NOISE = ("own_noise", "own_noise_ensemble")
-"""Those whose network predicts its own noise: for real targets alone."""
-
-QUICK = ("map", "dropout", "ensemble", "svi")
-"""Those that a comparison takes unless told otherwise."""

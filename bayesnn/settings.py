@@ -3,116 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
 from bayesnn import datasets, likelihoods, networks, priors
+from bayesnn.catalogue import BIG_PICTURES, OWN_NOISE, UCI, Settings
 from bayesnn.checks import check_count
 from bayesnn.data import on_device
 from bayesnn.datasets import Split
 from bayesnn.model import BayesianNeuralNetwork
-from bayesnn.roster import METHODS, OWN_NOISE, QUICK
+from bayesnn.roster import METHODS
 from bayesnn.seeding import seeded
 
-__all__ = [
-    "BIG_PICTURES",
-    "CONVOLUTIONAL",
-    "DATA",
-    "PICTURES",
-    "PRIOR_SCALE",
-    "TABLES",
-    "Network",
-    "Settings",
-    "checked",
-    "model_for",
-    "options",
-]
+__all__ = ["DATA", "PRIOR_SCALE", "checked", "model_for", "options"]
 
 DATA: dict[str, Callable[..., Split]] = {
     "digits": datasets.digits,
     "mnist": datasets.mnist,
     "fashion-mnist": datasets.fashion_mnist,
-    **{f"uci/{name}": partial(datasets.uci, name) for name in datasets.UCI},
+    **{f"uci/{name}": partial(datasets.uci, name) for name in UCI},
 }
 """Every data set by name; each takes a ``seed`` for its split."""
-
-BIG_PICTURES = ("mnist", "fashion-mnist")
-"""Those of 28 x 28 pixels, read from a folder or downloaded, which take each other for another world (``ood``)."""
 
 PRIOR_SCALE = 5.0
 """Prior scale of the comparison, the same for every method. The default of 3 would hold the plain network back (NLL
 0.13 on the digits with 200 units, 0.08 here); the variational fit moves the scales, wherever they start."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """What network a kind of data gets.
-
-    Attributes:
-        hidden: Widths of the hidden layers.
-        activation: Their activation.
-        dropout: Rate of the dropout layers, which only the dropout methods use.
-        channels: Channels of a convolutional network's convolutions, which then stand in the hidden layers' place.
-    """
-
-    hidden: tuple[int, ...]
-    activation: str
-    dropout: float
-    channels: tuple[int, ...] = ()
-
-
-PICTURES = Network((400,), "silu", 0.1)
-CONVOLUTIONAL = Network((), "relu", 0.1, channels=(16, 32))
-TABLES = Network((50,), "relu", 0.01)
-"""The published results' network for the UCI sets, and one of the rates of their grid."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is compared.
-
-    Attributes:
-        data: Name of the data set.
-        methods: Names of the methods.
-        seeds: Seeds: of the split, of the network's start and of the fit.
-        hidden: Widths of the hidden layers; those that suit the data if ``None``.
-        activation: Their activation; likewise.
-        num_epochs: Passes over the data; each method's own default if ``None``.
-        num_samples: Draws of a posterior that has any.
-        device: Where to fit.
-        hold_out: The class that is never trained on; the data set's own choice if ``None``.
-        ambiguous: Mixtures of two pictures that are trained on too, each under one of its two labels by chance, as a
-            fraction of the training pictures; then those of test pictures are set against the other world.
-        ood: Another data set whose test pictures are the other world, of mnist and fashion-mnist.
-        folder: Where data are read from that are not bundled.
-        jobs: Processes that fit side by side. The first seed's fits are made in this one, which the pictures are of.
-    """
-
-    data: str = "digits"
-    methods: tuple[str, ...] = QUICK
-    seeds: tuple[int, ...] = (0, 1, 2)
-    hidden: tuple[int, ...] | None = None
-    activation: str | None = None
-    num_epochs: int | None = None
-    num_samples: int = 100
-    device: str | None = None
-    hold_out: int | None = None
-    ambiguous: float | None = None
-    ood: str | None = None
-    folder: str | None = None
-    jobs: int = 1
-
-    @property
-    def network(self) -> Network:
-        """The network that is compared."""
-        if self.data in BIG_PICTURES and self.hidden is None and self.activation is None:
-            return CONVOLUTIONAL
-        usual = TABLES if self.data.startswith("uci/") else PICTURES
-        hidden = usual.hidden if self.hidden is None else self.hidden
-        return Network(hidden, self.activation or usual.activation, usual.dropout)
 
 
 def checked(settings: Settings) -> tuple[Callable[..., Split], list[str]]:

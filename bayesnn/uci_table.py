@@ -15,18 +15,12 @@ from typing import Any
 import numpy as np
 
 from bayesnn.benchmark import figures_of
-from bayesnn.datasets import UCI
+from bayesnn.catalogue import PROTOCOLS, UCI, Settings
 from bayesnn.published import PUBLISHED
-from bayesnn.settings import Settings, checked
+from bayesnn.settings import checked
 from bayesnn.workers import workers
 
-__all__ = ["METHODS", "PROTOCOLS", "Cell", "finished", "rows", "run"]
-
-METHODS = ("svi", "dropout", "ensemble", "own_noise", "own_noise_ensemble", "gp", "last_layer")
-"""Methods that the benchmark takes unless told otherwise."""
-
-PROTOCOLS: dict[str, int | None] = {"short": 40, "converged": None}
-"""Passes over the data: those of the first published results, or each method's own default, which lets it settle."""
+__all__ = ["Cell", "finished", "rows", "run"]
 
 
 @dataclass(frozen=True, order=True)

@@ -27,6 +27,7 @@ FLOORS = [
         "workers",
         "published",
         "memory",
+        "catalogue",
     },
     {"stacked"},
     {"langevin", "at_draws"},

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import bayesnn
-from bayesnn import benchmark, datasets, decompose, unknown_from_ambiguous
+from bayesnn import benchmark, datasets, decompose, settings, unknown_from_ambiguous
 from bayesnn.benchmark import Settings, run
 from bayesnn.datasets import digits
 from bayesnn.evaluation import figures
@@ -204,7 +204,7 @@ def test_the_class_held_out_is_the_one_asked_for_at_every_seed(hold_out, monkeyp
         loaded.append(options)
         return digits(**options)
 
-    monkeypatch.setitem(benchmark.DATA, "digits", load)
+    monkeypatch.setitem(settings.DATA, "digits", load)
     found = run(replace(TINY, methods=("map",), num_epochs=1, hold_out=hold_out), progress=False)
     assert loaded == [{"seed": 0, "hold_out": hold_out}, {"seed": 1, "hold_out": hold_out}]
     expected = digits(hold_out)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import bayesnn
-from bayesnn import benchmark, datasets, report
+from bayesnn import benchmark, catalogue, datasets, report
 from bayesnn.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:the ELBO, .* is below")  # fits of a few epochs
@@ -46,7 +46,7 @@ KEYS = {
     "fit_seconds",
     "predict_seconds",
 }
-SETTINGS = benchmark.Settings()
+SETTINGS = catalogue.Settings()
 DEFAULTS = {
     "methods": " ".join(SETTINGS.methods),
     "seeds": str(len(SETTINGS.seeds)),
@@ -180,8 +180,8 @@ def test_options_reach_the_settings(tmp_path, monkeypatch):
     )
     assert main(["compare", "digits", "--hidden", "--out", str(tmp_path / "b")]) == 2
     assert seen == [
-        benchmark.Settings("digits", ("svi", "map"), (0, 1), (7, 6), "tanh", 3, 4, "cpu", 0, jobs=5),
-        benchmark.Settings(hidden=(), jobs=min(3, os.cpu_count())),
+        catalogue.Settings("digits", ("svi", "map"), (0, 1), (7, 6), "tanh", 3, 4, "cpu", 0, jobs=5),
+        catalogue.Settings(hidden=(), jobs=min(3, os.cpu_count())),
     ]
 
 
@@ -327,7 +327,7 @@ def test_help_tells_every_option_once_and_no_default_of_none(capsys):
     assert ended.value.code == 0
     told = capsys.readouterr().out
     assert re.findall(r"^  --([\w-]+)", told, re.MULTILINE) == OPTIONS
-    assert all(name in told for name in [*benchmark.METHODS, *benchmark.DATA])
+    assert all(name in told for name in [*benchmark.METHODS, *catalogue.DATA])
     assert "None" not in told
     parts = re.split(r"^  --([\w-]+)", told, flags=re.MULTILINE)[1:]
     texts = {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2], strict=True)}
@@ -337,13 +337,13 @@ def test_help_tells_every_option_once_and_no_default_of_none(capsys):
 
 def test_the_defaults_the_help_tells_in_words_are_those_of_the_settings():
     assert set(SETTINGS.methods) < set(benchmark.METHODS)
-    assert SETTINGS.network == benchmark.PICTURES
-    assert benchmark.Settings(data="uci/yacht").network == benchmark.TABLES
-    assert (benchmark.PICTURES.hidden, benchmark.PICTURES.activation) == ((400,), "silu")
-    assert (benchmark.TABLES.hidden, benchmark.TABLES.activation) == ((50,), "relu")
+    assert SETTINGS.network == catalogue.PICTURES
+    assert catalogue.Settings(data="uci/yacht").network == catalogue.TABLES
+    assert (catalogue.PICTURES.hidden, catalogue.PICTURES.activation) == ((400,), "silu")
+    assert (catalogue.TABLES.hidden, catalogue.TABLES.activation) == ((50,), "relu")
     assert (SETTINGS.num_epochs, SETTINGS.device, SETTINGS.hold_out) == (None, None, None)
     assert inspect.signature(datasets.digits).parameters["hold_out"].default == 9
-    assert benchmark.Settings(data="mnist").network.channels
+    assert catalogue.Settings(data="mnist").network.channels
 
 
 def test_version_and_help_need_no_command(capsys):
@@ -417,4 +417,4 @@ def test_all_methods_are_those_the_data_allow(monkeypatch, uci_folder):
         with pytest.raises(ZeroDivisionError):
             main(["compare", data, "--methods", "all", "--data", str(uci_folder), "--out", str(uci_folder / "out")])
     assert set(seen[1]) == set(benchmark.METHODS)
-    assert set(seen[0]) == set(benchmark.METHODS) - set(benchmark.OWN_NOISE)
+    assert set(seen[0]) == set(benchmark.METHODS) - set(catalogue.OWN_NOISE)
