@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.distributions import biject_to
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bayesnn.flat_points import FlatPoints
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import center
 from bayesnn.seeding import seeded
@@ -115,16 +117,16 @@ def maximise(
     label: str,
 ) -> tuple[dict[str, Tensor], History]:
     """One network. Its weights, and what happened; the order of the minibatches comes from the global random state."""
+    settings: dict[str, Any] = {"num_epochs": num_epochs, "learning_rate": learning_rate, "progress": progress}
+    settings |= {"callback": callback, "label": label}
+    if not objective.adversarial and FlatPoints.serves(objective.model, 1):
+        return _flat(objective, targets, [objective.free(start)], batch_size, (), settings)
     free = {name: value.requires_grad_() for name, value in objective.free(start).items()}
     history = optimise(
         lambda step, batch: objective.terms(free, *batch),
         free.values(),
         Minibatches([objective.inputs, targets], batch_size),
-        num_epochs=num_epochs,
-        learning_rate=learning_rate,
-        progress=progress,
-        callback=callback,
-        label=label,
+        **settings,
     )
     return {name: value.detach() for name, value in objective.weights(free).items()}, history
 
@@ -150,6 +152,10 @@ def maximise_together(
         Weights with an axis for the networks in front, and what happened.
     """
     alone = [objective.free(start) for start in starts]
+    settings: dict[str, Any] = {"num_epochs": num_epochs, "learning_rate": learning_rate, "progress": progress}
+    settings |= {"callback": callback, "label": label}
+    if not objective.adversarial and len(alone) > 1 and FlatPoints.serves(objective.model, len(alone)):
+        return _flat(objective, targets, alone, batch_size, seeds, settings)
     free = {name: torch.stack([values[name] for values in alone]).requires_grad_() for name in alone[0]}
     terms_of_each: Callable[..., dict[str, Tensor]] = vmap(objective.terms, randomness="error")
 
@@ -165,13 +171,24 @@ def maximise_together(
         loss,
         free.values(),
         Minibatches([objective.inputs, targets], batch_size, seeds),
-        num_epochs=num_epochs,
-        learning_rate=learning_rate,
-        progress=progress,
-        callback=callback,
-        label=label,
+        **settings,
     )
     return {n: v.detach() for n, v in vmap(objective.weights)(free).items()}, history
+
+
+def _flat(
+    objective: Objective,
+    targets: Tensor,
+    starts: Sequence[Mapping[str, Tensor]],
+    batch_size: int,
+    seeds: Sequence[int],
+    settings: Mapping[str, Any],
+) -> tuple[dict[str, Tensor], History]:
+    """One or several networks by the same objective in few operations."""
+    flat = FlatPoints(objective.model, objective.inputs, targets, starts, objective.beta)
+    data = Minibatches([flat.inputs, flat.targets], batch_size, seeds)
+    history = optimise(lambda step, batch: flat(batch), [flat.parameters], data, **settings)
+    return flat.values(), history
 
 
 def started_at(

