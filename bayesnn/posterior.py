@@ -94,7 +94,7 @@ class WeightPosterior:
         Returns:
             A predictive over S draws and N inputs, in the units of ``y``.
         """
-        return predicted(self._predictive, self._inputs(x), memory)
+        return predicted(self._predictive, self._inputs(x), memory, in_blocks=hasattr(self.model, "plan"))
 
     @torch.no_grad()
     def plan(self, x: Any, *, memory: str | int | None = None) -> PredictionPlan:

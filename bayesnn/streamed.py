@@ -26,6 +26,9 @@ _FEW = 100
 _AT_ONCE = 1000
 """Inputs predicted in one go where all members are held."""
 
+_AT_ONCE_OF_ITS_OWN = 10_000
+"""The same of a model that goes through its inputs in blocks itself: to join members costs a fifth of making them."""
+
 
 class Streamed(Predictive):
     """The predictive of inputs too many for the members to be held.
@@ -182,13 +185,16 @@ def blockwise(function: Callable[..., Any]) -> Callable[..., Any]:
     return through
 
 
-def predicted(predict: Callable[[Tensor], Predictive], x: Tensor, memory: str | int | None = None) -> Predictive:
+def predicted(
+    predict: Callable[[Tensor], Predictive], x: Tensor, memory: str | int | None = None, *, in_blocks: bool = False
+) -> Predictive:
     """The predictive of inputs: held where its members fit into memory, streamed where they do not.
 
     Args:
         predict: Predictive of some inputs.
         x: All inputs ``(N, ...)``, one at least.
         memory: See `memory_limit`.
+        in_blocks: Whether ``predict`` goes through its inputs in blocks itself.
     """
     limit = memory_limit(memory, x.device)
     few = predict(x[:_FEW])
@@ -197,7 +203,7 @@ def predicted(predict: Callable[[Tensor], Predictive], x: Tensor, memory: str | 
         return Streamed(predict, x, _block(each, limit), limit)
     if len(x) <= _FEW:
         return few
-    return Predictive.concatenate([few, *(predict(part) for part in x[_FEW:].split(_AT_ONCE))])
+    return Predictive.concatenate([predict(part) for part in x.split(_AT_ONCE_OF_ITS_OWN if in_blocks else _AT_ONCE)])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Gaussian(Likelihood):
         return target.loc.new_tensor(self.noise).expand_as(target.loc) if known else latents["noise_scale"]
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
-        loc = target.loc + target.scale * columns(outputs, target)
+        loc = torch.addcmul(target.loc, target.scale, columns(outputs, target))
         if isinstance(self.noise, int | float):
             scale = torch.full_like(loc, self.noise)
         else:

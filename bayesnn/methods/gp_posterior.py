@@ -99,7 +99,7 @@ class GaussianProcess:
         parts = [self._inputs(batch) for batch in batches(x)]
         if not parts:
             raise ValueError("x must hold one batch of inputs at least; got no batch.")
-        return predicted(self._predict, parts[0] if len(parts) == 1 else torch.cat(parts), memory)
+        return predicted(self._predict, parts[0] if len(parts) == 1 else torch.cat(parts), memory, in_blocks=True)
 
     @torch.no_grad()
     def functions(self, x: Any, num_samples: int = 100, *, seed: int = 0) -> Tensor:

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks` measures speed; the other files are commands of their own."""

@@ -1,0 +1,18 @@
+"""What is measured, by name."""
+
+from benchmarks.speed.elbo import elbo
+from benchmarks.speed.ensemble import ensemble
+from benchmarks.speed.memory import memory
+from benchmarks.speed.prediction import dropout, prediction
+from benchmarks.speed.start import start
+from benchmarks.speed.step import step
+
+PARTS = {
+    "step": step,
+    "prediction": prediction,
+    "dropout": dropout,
+    "ensemble": ensemble,
+    "memory": memory,
+    "start": start,
+    "elbo": elbo,
+}

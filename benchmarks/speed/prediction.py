@@ -1,0 +1,69 @@
+"""Predictions of S draws against S passes of plain networks, at the block size that suits these best."""
+
+import copy
+
+import pyro
+import torch
+from torch import nn
+
+from bayesnn import fit_dropout
+from bayesnn.posterior import WeightPosterior
+from benchmarks.speed.cases import lenet, perceptron, small
+from benchmarks.speed.paired import seconds, table
+
+BLOCKS = (100, 200, 500, 1000, 2000)
+
+
+@torch.no_grad()
+def passes(networks, x):
+    """A pass of each network over all inputs, at the best block size of a few tries."""
+
+    def at(block, some):
+        with torch.no_grad():
+            return [torch.cat([network(part) for part in x.split(block)]) for network in some]
+
+    best = min(BLOCKS, key=lambda block: min(seconds(lambda: at(block, networks[:3])) for _ in range(3)))
+    return lambda: at(best, networks)
+
+
+def prediction(rounds):
+    """Print a table for each network."""
+    for case, number in ((perceptron(10_000), 20), (small(10_000), 100), (lenet(2000), 20)):
+        torch.manual_seed(0)
+        model = case.model.for_data(case.x, case.y)
+        weights = {n: v + 0.01 * torch.randn(number, *v.shape) for n, v in model.start().items()}
+        weights |= {n: p.sample((number,)) for n, p in model.latents().items()}
+        networks = [copy.deepcopy(case.network) for _ in range(number)]
+        with torch.no_grad():
+            for s, network in enumerate(networks):
+                for name, parameter in network.named_parameters():
+                    parameter.copy_(weights[name][s])
+        posterior = WeightPosterior(model, weights, "draws")
+        theirs = pyro.infer.Predictive(model, posterior_samples=weights, return_sites=("y",))
+        contenders = {
+            f"{number} plain passes": passes(networks, case.x),
+            "posterior(x)": lambda posterior=posterior, case=case: posterior(case.x),
+        }
+        print(posterior.plan(case.x), "\n")
+        table(f"{case.name}, S = {number}, N = {len(case.x)}", contenders, rounds)
+        contenders["Pyro's Predictive"] = lambda theirs=theirs, case=case: theirs(case.x)
+        table(f"{case.name}, the same with Pyro's Predictive", contenders, min(rounds, 3))
+
+
+def dropout(rounds, number=100):
+    """Print a table of MC dropout on the perceptron, dropout behind each hidden layer."""
+    case = perceptron(2000, dropout=0.1)
+    options = {"num_samples": number, "num_epochs": 1, "progress": False}
+    posterior = fit_dropout(case.model, case.x, case.y, **options)
+
+    @torch.no_grad()
+    def usual():
+        case.network.train()
+        return torch.stack([case.network(case.x) for _ in range(number)])
+
+    contenders = {
+        f"{number} plain passes": passes([nn.Sequential(*case.network).eval()] * number, case.x),
+        "posterior(x)": lambda: posterior(case.x),
+        "the usual loop in train mode": lambda: (usual(), case.network.eval()),
+    }
+    table(f"MC dropout, {case.name}, {number} masks, N = {len(case.x)}", contenders, rounds)

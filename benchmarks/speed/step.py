@@ -1,0 +1,119 @@
+"""A training step against one of the same plain network, with fused Adam and nothing else."""
+
+import copy
+import math
+import warnings
+
+import pyro
+import torch
+from pyro.infer import SVI, Trace_ELBO
+from pyro.infer.autoguide import AutoNormal
+from torch import nn
+
+from bayesnn import fit_map, fit_svi
+from bayesnn.methods import svi
+from benchmarks.speed.cases import lenet, perceptron, small
+from benchmarks.speed.paired import seconds, table
+
+
+def plain(case):
+    """Some epochs of the network alone."""
+    network = copy.deepcopy(case.network)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+
+    def run():
+        for _ in range(case.epochs):
+            for x, y in zip(case.x.split(case.batch), case.y.split(case.batch), strict=True):
+                loss = case.loss(network(x), y)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+
+    return lambda: seconds(run)
+
+
+def ours(case, fit, **settings):
+    """As many epochs of a fit: its own loop, with shuffling, history and all."""
+    model = case.model
+    options = {"num_epochs": case.epochs, "batch_size": case.batch, "learning_rate": 1e-3, "progress": False}
+
+    def run():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # so few epochs do not fit anything
+            return fit(model, case.x, case.y, **options, **settings).history.seconds
+
+    return run
+
+
+def shared_noise(case):
+    """`fit_svi` with one draw of the weights for all data of a minibatch."""
+    run = ours(case, fit_svi, num_samples=1)
+
+    def shared():
+        own = svi._per_datum_sites
+        svi._per_datum_sites = lambda *given: []
+        try:
+            return run()
+        finally:
+            svi._per_datum_sites = own
+
+    return shared
+
+
+def by_hand(case):
+    """Bayes by backprop as it is often written: every layer draws its weights and adds its divergence."""
+    network = copy.deepcopy(case.network)
+    leaves = [
+        (module, name, nn.Parameter(value.detach().clone()), nn.Parameter(torch.full_like(value, -3.0)))
+        for module in network.modules()
+        for name, value in list(module.named_parameters(recurse=False))
+    ]
+    for module, name, _, _ in leaves:
+        del module._parameters[name]
+    optimiser = torch.optim.Adam([leaf for _, _, *both in leaves for leaf in both], lr=1e-3, fused=True)
+
+    def run():
+        for _ in range(case.epochs):
+            for x, y in zip(case.x.split(case.batch), case.y.split(case.batch), strict=True):
+                divergence = 0.0
+                for module, name, loc, raw in leaves:
+                    scale = nn.functional.softplus(raw)
+                    setattr(module, name, loc + scale * torch.randn_like(loc))
+                    divergence = divergence + (0.5 * (loc**2 + scale**2 - 1) - scale.log()).sum()
+                loss = case.loss(network(x), y) + divergence / len(case.x)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+
+    return lambda: seconds(run)
+
+
+def pyro_as_documented(case):
+    """Pyro's own guide, objective and optimiser on our model, as its tutorials write it."""
+    pyro.clear_param_store()
+    model = case.model.for_data(case.x, case.y)
+    loop = SVI(model, AutoNormal(model), pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
+    epochs = max(1, math.ceil(case.epochs / 10))
+
+    def run():
+        for _ in range(epochs):
+            for x, y in zip(case.x.split(case.batch), case.y.split(case.batch), strict=True):
+                loop.step(x, y)
+
+    return lambda: seconds(run) * case.epochs / epochs
+
+
+def step(rounds):
+    """Print a table for each network."""
+    for make in (perceptron, small, lenet):
+        case = make()
+        torch.manual_seed(0)
+        contenders = {
+            "plain network": plain(case),
+            "fit_map": ours(case, fit_map),
+            "fit_svi": ours(case, fit_svi, num_samples=1),
+            "fit_svi, one draw for a minibatch": shared_noise(case),
+            "Bayes by backprop by hand": by_hand(case),
+            "Pyro's SVI, AutoNormal, Trace_ELBO, Adam": pyro_as_documented(case),
+        }
+        table(f"step of {case.name}, batch {case.batch}", contenders, rounds, timed=lambda run: run())
