@@ -97,6 +97,7 @@ class FlatELBO:
         self.targets = model.likelihood.seen(model.targets(y), self._target)
         self._network = copy.deepcopy(model.network).requires_grad_()
         self._connect()
+        self._place_priors()
 
     def _connect(self) -> None:
         """Make the network's parameters views of the draw, their gradients views of the slopes."""
@@ -212,17 +213,28 @@ class FlatELBO:
         parts = values.split(self._sizes[: len(names)])
         return {name: part.view(self._shapes[name]) for name, part in zip(names, parts, strict=True)}
 
-    def _fit_priors(self) -> None:
-        """Put mean and precision of every prior, fitted where it is fitted, into their places."""
-        centers, precisions = self._center.split(self._sizes), self._precision.split(self._sizes)
-        locs, scales = self._views(self._loc, self._shapes), self._views(self._scale, self._shapes)
-        for name, center, precision in zip(self._shapes, centers, precisions, strict=True):
-            base = self._priors[name]
-            if isinstance(base, FittedNormal):
-                base = base.fitted(locs[name], scales[name])
+    def _place_priors(self) -> None:
+        """Put mean and precision of every prior into their places."""
+        centers, precisions = self._views(self._center, self._shapes), self._views(self._precision, self._shapes)
+        for name, base in self._priors.items():
             base = base.base_dist if isinstance(base, LogNormal) else base
-            center.copy_(base.loc.expand(self._shapes[name]).flatten())
-            precision.copy_(base.scale.expand(self._shapes[name]).flatten() ** -2)
+            centers[name].copy_(base.loc)
+            precisions[name].copy_(base.scale**-2)
+        self._fitted = [
+            (
+                base,
+                self._views(self._loc, self._shapes)[name],
+                self._views(self._scale, self._shapes)[name],
+                precisions[name],
+            )
+            for name, base in self._priors.items()
+            if isinstance(base, FittedNormal)
+        ]
+
+    def _fit_priors(self) -> None:
+        """The precisions of priors whose scales are fitted, as they suit the guide best now."""
+        for base, loc, scale, precision in self._fitted:
+            precision.copy_(base.fitted_variance(loc, scale).reciprocal_())
         self._log_precision = self._precision.log().sum()
 
     @torch.no_grad()

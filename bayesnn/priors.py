@@ -68,8 +68,11 @@ class FittedNormal(dist.Normal):
 
     def fitted(self, loc: Tensor, scale: Tensor) -> FittedNormal:
         """This prior with the scales that maximise the ELBO under a guide ``Normal(loc, scale)``."""
-        second_moment = (loc.square() + scale.square()).mean(self.shared, keepdim=True)
-        return self.with_scale(second_moment.sqrt().expand_as(loc))
+        return self.with_scale(self.fitted_variance(loc, scale).sqrt().expand_as(loc))
+
+    def fitted_variance(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """The squares of those scales, of size 1 along the axes that share one."""
+        return (loc.square() + scale.square()).mean(self.shared, keepdim=True)
 
     def with_scale(self, scale: Tensor) -> FittedNormal:
         """The same groups with other scales."""

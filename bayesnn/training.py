@@ -143,7 +143,7 @@ def optimise(
         for epoch in range(num_epochs):
             if epoch % max(1, num_epochs // 100) == 0:
                 states = [*states[-1:], (_copied(leaves), epoch)]
-            sums: dict[str, Tensor] = {}
+            seen: list[tuple[dict[str, Tensor], int]] = []
             for batch in batches:
                 rate = final_rate + (1 - final_rate) * (1 + math.cos(math.pi * step / num_steps)) / 2
                 optimiser.param_groups[0]["lr"] = learning_rate * rate
@@ -152,11 +152,10 @@ def optimise(
                     optimiser.zero_grad(set_to_none=True)
                     terms["loss"].backward()
                 optimiser.step()
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * batch[0].shape[batches.axis]
+                seen.append(({name: value.detach() for name, value in terms.items()}, batch[0].shape[batches.axis]))
                 step += 1
                 bar.update()
-            means = {name: float(value) / batches.num_rows for name, value in sums.items()}
+            means = _means(seen)
             if not math.isfinite(means["loss"]):
                 break
             epochs.append(means)
@@ -175,6 +174,13 @@ def optimise(
         del epochs[_last_finite(loss, leaves, states, batches, num_steps - 1) :]
         _say_not_finite(done, num_epochs, learning_rate)
     return History(epochs, time.perf_counter() - started, interrupted)
+
+
+def _means(seen: Sequence[tuple[dict[str, Tensor], int]]) -> dict[str, float]:
+    """The mean of every term over the rows of an epoch: read at its end, so that no step waits for a device."""
+    rows = torch.tensor([float(number) for _, number in seen], dtype=torch.float64)
+    values = {name: torch.stack([terms[name] for terms, _ in seen]).double().cpu() for name in seen[0][0]}
+    return {name: float(rows @ value / rows.sum()) for name, value in values.items()}
 
 
 def _copied(leaves: Sequence[Tensor]) -> list[Tensor]:
