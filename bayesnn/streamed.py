@@ -21,7 +21,7 @@ _BLOCK = 2**24
 """Bytes of the members of one block."""
 
 _FEW = 100
-"""Inputs whose members tell how much memory all will take."""
+"""Inputs that are predicted straight away. Of more, the members of one tell first how much memory all will take."""
 
 _AT_ONCE = 1000
 """Inputs predicted in one go where all members are held."""
@@ -197,7 +197,7 @@ def predicted(
         in_blocks: Whether ``predict`` goes through its inputs in blocks itself.
     """
     limit = memory_limit(memory, x.device)
-    few = predict(x[:_FEW])
+    few = predict(x if len(x) <= _FEW else x[:1])
     each = _bytes(few)
     if each * len(x) > limit:
         return Streamed(predict, x, _block(each, limit), limit)
@@ -248,7 +248,7 @@ def planned(
         memory: See `memory_limit`.
         network: How the network runs at all draws, where that is known.
     """
-    limit, few = memory_limit(memory, x.device), predict(x[:_FEW])
+    limit, few = memory_limit(memory, x.device), predict(x[:1])
     each = _bytes(few)
     size = each * len(x)
     block = len(x) if size <= limit else _block(each, limit)

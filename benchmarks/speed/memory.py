@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 CODE = """
-import resource, sys, time, torch
+import os, resource, sys, time, torch
 from bayesnn import BayesianNeuralNetwork, decompose, evaluate, likelihoods, networks
 from bayesnn.posterior import WeightPosterior
 torch.set_num_threads(1)
@@ -16,7 +16,8 @@ weights = {name: value + 0.1 * torch.randn(draws, *value.shape) for name, value 
 posterior = WeightPosterior(model, weights, "draws")
 decompose(posterior(x[:200]))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-before, started = peak(), time.perf_counter()
+with open("/proc/self/statm") as file:
+    before, started = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20, time.perf_counter()
 print(posterior.plan(x))
 predictive = posterior(x)
 decompose(predictive), evaluate(predictive, y)
