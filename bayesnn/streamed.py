@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -74,13 +74,17 @@ class Streamed(Predictive):
                 dictionary or data class of such.
             *values: Tensors ``(N, ...)`` are cut to each block's inputs; others are handed on.
         """
-        found, start = [], 0
+        found, start = None, 0
         for block in self.blocks():
             rows = slice(start, start + len(block))
             own = [v[rows] if isinstance(v, Tensor) and v.ndim and len(v) == len(self) else v for v in values]
-            found.append(function(block, *own))
+            result = function(block, *own)
+            # Small results that outlive a block would lie scattered between its large ones, and memory would grow.
+            found = _for_all(result, len(self)) if found is None else found
+            _put(found, result, rows)
             start += len(block)
-        return _joined(found)
+            del block, result
+        return found
 
     def mapped(self, function: Callable[[Predictive], Predictive]) -> Streamed:
         """The predictive whose blocks are what a function makes of these."""
@@ -266,11 +270,27 @@ def _bytes(few: Predictive) -> int:
     return max(1, sum(tensor.numel() * tensor.element_size() for tensor in tensors) // len(few))
 
 
-def _joined(found: Sequence[Any]) -> Any:
-    first = found[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(found))
-    if isinstance(first, dict):
-        return {name: _joined([one[name] for one in found]) for name in first}
-    fields = {field.name: [getattr(one, field.name) for one in found] for field in dataclasses.fields(first)}
-    return dataclasses.replace(first, **{n: _joined(v) for n, v in fields.items() if isinstance(v[0], Tensor)})
+def _for_all(some: Any, number: int) -> Any:
+    """Room for so many inputs, in the form of what a function gives for some."""
+    if isinstance(some, Tensor):
+        return some.new_empty(number, *some.shape[1:])
+    if isinstance(some, dict):
+        return {name: _for_all(value, number) for name, value in some.items()}
+    return dataclasses.replace(some, **{name: _for_all(value, number) for name, value in _tensors(some).items()})
+
+
+def _put(whole: Any, some: Any, rows: slice) -> None:
+    """Put what a function gives for some inputs into its place."""
+    if isinstance(some, Tensor):
+        whole[rows] = some
+    elif isinstance(some, dict):
+        for name, value in some.items():
+            _put(whole[name], value, rows)
+    else:
+        _put(_tensors(whole), _tensors(some), rows)
+
+
+def _tensors(record: Any) -> dict[str, Tensor]:
+    """The fields of a data class that are tensors."""
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -1,5 +1,9 @@
 """Predictives that are not held, beside the same held; and what predictions take of memory."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
@@ -11,6 +15,7 @@ from bayesnn.metrics.crps import crps
 from bayesnn.predictive import Predictive
 from bayesnn.recalibration import tempered
 from bayesnn.streamed import Streamed, blockwise, planned, predicted
+from benchmarks.speed.memory import CODE
 
 S, N = 5, 23
 
@@ -201,3 +206,14 @@ def test_sizes_in_words():
         "12 bytes", "2 KB", "3 MB", "5 GB", "5e+03 GB",
     ]  # fmt: skip
     assert 0 < memory_limit(None, torch.device("cpu")) <= 2**30
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_a_block_and_of_the_answers():
+    """In a process of its own: 10 000 inputs, 1000 draws and 10 classes would take 380 MB."""
+    code = CODE.replace("posterior(x)", 'posterior(x, memory="100MB")')
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "1000", "10000", "10"], capture_output=True, text=True, check=True
+    )
+    told = ran.stdout.splitlines()[-1]
+    assert int(re.search(r"(\d+) MB beyond", told)[1]) < 150, told

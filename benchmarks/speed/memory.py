@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 CODE = """
-import os, resource, sys, time, torch
+import sys, time, torch
 from bayesnn import BayesianNeuralNetwork, decompose, evaluate, likelihoods, networks
 from bayesnn.posterior import WeightPosterior
 torch.set_num_threads(1)
@@ -15,13 +15,19 @@ model = model.for_data(x[:1000], y[:1000])
 weights = {name: value + 0.1 * torch.randn(draws, *value.shape) for name, value in model.start().items()}
 posterior = WeightPosterior(model, weights, "draws")
 decompose(posterior(x[:200]))
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-with open("/proc/self/statm") as file:
-    before, started = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20, time.perf_counter()
+
+
+def status(name):  # in MB; getrusage would tell the parent's peak where that is more
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
+
+
+before, started = status("VmRSS"), time.perf_counter()
 print(posterior.plan(x))
 predictive = posterior(x)
 decompose(predictive), evaluate(predictive, y)
-print(f"decompose and evaluate: {peak() - before:.0f} MB beyond what was there, {time.perf_counter() - started:.0f} s")
+spent = time.perf_counter() - started
+print(f"decompose and evaluate: {status('VmHWM') - before:.0f} MB beyond what was there, {spent:.0f} s")
 """
 
 
