@@ -35,6 +35,8 @@ class FlatPoints:
         y: Their targets.
         starts: Unconstrained values of all sites, for each network.
         beta: Weight of the predicted scale, see `bayesnn.likelihoods.beta_weighted`.
+        keep: Weights that are masked in training, by name, with the chance of keeping one: what counts is then the mean
+            log-prior density of the masked weight over that chance, see `bayesnn.fit_dropout`.
 
     Attributes:
         parameters: The vector that an optimiser moves.
@@ -49,6 +51,7 @@ class FlatPoints:
         y: Tensor,
         starts: Sequence[Mapping[str, Tensor]],
         beta: float = 0.0,
+        keep: Mapping[str, float] | None = None,
     ) -> None:
         self._model, self._beta, self._number = model, beta, len(starts)
         self._target, self._num_data = model.target(), len(x)
@@ -61,10 +64,7 @@ class FlatPoints:
         self._values, self._slopes = self.parameters.detach(), torch.zeros_like(self.parameters.detach())
         self._free, self._free_slopes = self._views(self._values), self._views(self._slopes)
         self._work = torch.empty_like(self._values)
-        priors = {n: _normal(p) for n, p in (model.priors() | model.latents()).items()}
-        self._center = torch.cat([priors[n][0].expand(shape).flatten() for n, shape in self._shapes.items()])
-        self._precision = torch.cat([priors[n][1].expand(shape).flatten() for n, shape in self._shapes.items()]) ** -2
-        self._constant = float(self._precision.log().sum()) / 2 - len(self._values) * math.log(2 * math.pi) / 2
+        self._place_priors(keep or {})
         own = type(model.likelihood).weighted_log_prob is not Likelihood.weighted_log_prob
         self._weighted = beta > 0 and own
         with torch.no_grad():
@@ -76,6 +76,19 @@ class FlatPoints:
         self._leaves = dict(self._network.named_parameters())
         for name, leaf in self._leaves.items():
             leaf.data, leaf.grad = self._free[name], self._free_slopes[name]
+
+    def _place_priors(self, keep: Mapping[str, float]) -> None:
+        """Mean and precision of every number's prior, and the sum of what does not depend on the numbers."""
+        self._center, self._precision = torch.empty_like(self._values), torch.empty_like(self._values)
+        centers, precisions = self._views(self._center), self._views(self._precision)
+        self._constant = -len(self._values) * math.log(2 * math.pi) / 2
+        for name, prior in (self._model.priors() | self._model.latents()).items():
+            loc, scale = (part.expand(self._shapes[name]) for part in _normal(prior))
+            kept = keep.get(name, 1.0)
+            # kept (w / kept - m)^2 / s^2 is (w - kept m)^2 / (kept s^2), and a weight that is masked is 0.
+            centers[name].copy_(kept * loc)
+            precisions[name].copy_(1 / (kept * scale**2))
+            self._constant -= float(scale.double().log().sum() + (1 - kept) / 2 * (loc / scale).double().square().sum())
 
     @staticmethod
     def serves(model: BayesianNeuralNetwork, number: int) -> bool:

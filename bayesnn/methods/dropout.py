@@ -13,13 +13,14 @@ from torch import Tensor
 from bayesnn import priors
 from bayesnn.checks import check_count, check_positive
 from bayesnn.fitting import epochs_for, isolated, prepared
+from bayesnn.flat_points import FlatPoints
 from bayesnn.likelihoods import Gaussian
 from bayesnn.masks import Mask, masks_of, trace_masks, with_masks
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.points import Objective
 from bayesnn.posterior import WeightPosterior
 from bayesnn.seeding import seeded
-from bayesnn.training import Callback, Minibatches, optimise
+from bayesnn.training import Callback, History, Minibatches, optimise
 
 __all__ = ["fit_dropout"]
 
@@ -115,42 +116,23 @@ def fit_dropout(
     read_by = trace_masks(model.network, lambda: model.outputs(model.start(), few), inputs.device)
     masks = masks_of(model.network)
     keep_of = {weight: mask for mask, names in read_by.items() for weight in names}
-    objective, num_data = Objective(model, inputs, beta), len(inputs)
-    epochs = epochs_for(num_epochs, _STEPS, num_data, batch_size)
+    objective = Objective(model, inputs, beta)
+    settings: dict[str, Any] = {"num_epochs": epochs_for(num_epochs, _STEPS, len(inputs), batch_size)}
+    settings |= {"learning_rate": learning_rate, "progress": progress, "callback": callback, "label": "dropout"}
     with isolated(seed, inputs.device):
-        free = objective.free(model.start())
-        logits = {n: inputs.new_tensor(mask.rate, dtype=model.dtype).logit() for n, mask in masks.items()}
-        logits = logits if concrete else {}
-        leaves = [value.requires_grad_() for value in (*free.values(), *logits.values())]
-
-        at_zero = {name: model.priors()[name].log_prob(torch.zeros_like(free[name])).sum() for name in keep_of}
-
-        def loss(step: int, batch: Sequence[Tensor]) -> dict[str, Tensor]:
-            at = objective.weights(free)
-            misfit = objective.misfit(at, *batch)
-            keep = {name: _keep(masks[mask], logits.get(mask)) for name, mask in keep_of.items()}
-            penalty = -_log_prior(model, at, keep, at_zero)
-            penalty = penalty - sum(_entropy(masks[name], logit) for name, logit in logits.items())
-            return {"loss": misfit + penalty / num_data, "misfit": misfit}
-
-        for name, mask in masks.items():
+        for mask in masks.values():
             mask.train()
-            mask.logit = logits.get(name)
-        history = optimise(
-            loss,
-            leaves,
-            Minibatches([inputs, targets], batch_size),
-            num_epochs=epochs,
-            learning_rate=learning_rate,
-            progress=progress,
-            callback=callback,
-            label="dropout",
-        )
-        for name, mask in masks.items():
+        if not concrete and FlatPoints.serves(model, 1):
+            keep = {name: 1 - masks[mask].rate for name, mask in keep_of.items()}
+            flat = FlatPoints(model, inputs, targets, [objective.free(model.start())], beta, keep)
+            data = Minibatches([flat.inputs, flat.targets], batch_size)
+            history = optimise(lambda step, batch: flat(batch), [flat.parameters], data, **settings)
+            found = flat.values()
+        else:
+            data = Minibatches([inputs, targets], batch_size)
+            found, history = _by_reference(objective, data, masks, keep_of, concrete, settings)
+        for mask in masks.values():
             mask.eval()
-            mask.rate = float(logits[name].detach().sigmoid()) if concrete else mask.rate
-            mask.logit = None
-        found = {name: value.detach() for name, value in objective.weights(free).items()}
 
     def draws(number: int, seed: int) -> dict[str, Tensor]:
         with seeded(seed, inputs.device):
@@ -162,6 +144,39 @@ def fit_dropout(
     summary["final_loss"] = history.epochs[-1]["loss"] if history.epochs else float("nan")
     method = "concrete_dropout" if concrete else "dropout"
     return WeightPosterior(model, draws(num_samples, seed), method, history, summary, draws)
+
+
+def _by_reference(
+    objective: Objective,
+    data: Minibatches,
+    masks: Mapping[str, Mask],
+    keep_of: Mapping[str, str],
+    concrete: bool,
+    settings: Mapping[str, Any],
+) -> tuple[dict[str, Tensor], History]:
+    """The fit for any prior, and for rates that are learnt."""
+    model, inputs = objective.model, objective.inputs
+    free = objective.free(model.start())
+    logits = {n: inputs.new_tensor(mask.rate, dtype=model.dtype).logit() for n, mask in masks.items()}
+    logits = logits if concrete else {}
+    leaves = [value.requires_grad_() for value in (*free.values(), *logits.values())]
+    at_zero = {name: model.priors()[name].log_prob(torch.zeros_like(free[name])).sum() for name in keep_of}
+
+    def loss(step: int, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        at = objective.weights(free)
+        misfit = objective.misfit(at, *batch)
+        keep = {name: _keep(masks[mask], logits.get(mask)) for name, mask in keep_of.items()}
+        penalty = -_log_prior(model, at, keep, at_zero)
+        penalty = penalty - sum(_entropy(masks[name], logit) for name, logit in logits.items())
+        return {"loss": misfit + penalty / len(inputs), "misfit": misfit}
+
+    for name, mask in masks.items():
+        mask.logit = logits.get(name)
+    history = optimise(loss, leaves, data, **settings)
+    for name, mask in masks.items():
+        mask.rate = float(logits[name].detach().sigmoid()) if concrete else mask.rate
+        mask.logit = None
+    return {name: value.detach() for name, value in objective.weights(free).items()}, history
 
 
 def _with_settings(

@@ -240,3 +240,24 @@ def test_without_a_dropout_layer():
     x, y = data()
     with pytest.raises(ValueError, match=r"needs an nn\.Dropout layer"):
         fit_dropout(model(0.0), x, y, progress=False)
+
+
+@pytest.mark.parametrize("prior", [None, priors.normal(0.5, loc=0.3)], ids=["about zero", "off center"])
+@pytest.mark.parametrize("kind", ["reals", "predicted noise", "classes"])
+def test_the_fit_in_few_operations_is_that_of_the_reference(kind, prior, monkeypatch):
+    torch.manual_seed(0)
+    x = torch.randn(40, 3, dtype=torch.float64)
+    y = (x.sum(1) > 0).long() if kind == "classes" else x.sum(1)
+    likelihood = {"reals": likelihoods.gaussian, "classes": likelihoods.categorical}.get(
+        kind, likelihoods.heteroscedastic_gaussian
+    )
+    network = networks.mlp(3, 1 if kind == "reals" else 2, hidden=6, dropout=0.3).double()
+    model = BayesianNeuralNetwork(network, prior, likelihood)
+    options = {"num_samples": 2, "num_epochs": 5, "batch_size": 16, "progress": False}
+    ours = fit_dropout(model, x, y, **options)
+    monkeypatch.setattr("bayesnn.flat_points.FlatPoints.serves", lambda model, number: False)
+    reference = fit_dropout(model, x, y, **options)
+    for name, value in reference.weights.items():
+        torch.testing.assert_close(ours.weights[name], value, rtol=1e-6, atol=1e-8)
+    assert ours.history["loss"] == pytest.approx(reference.history["loss"])
+    assert ours.history["misfit"] == pytest.approx(reference.history["misfit"])
