@@ -126,7 +126,7 @@ class FlatELBO:
             name: Noise(parameters[name], _leaf(scales[name], scale_slopes[name]), self._axes.get(name))
             for name in self._per_datum
         }
-        left = draw_in_layers(self._network, noise)
+        left = draw_in_layers(self._network, noise, self.inputs[:_FEW])
         self._mode = PerDatumNoise({n: parameters[n] for n in left}, {n: noise[n] for n in left}) if left else None
 
     @staticmethod

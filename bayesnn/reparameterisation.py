@@ -85,20 +85,32 @@ class PerDatumNoise(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def draw_in_layers(network: nn.Module, noise: Mapping[str, Noise]) -> list[str]:
+def draw_in_layers(network: nn.Module, noise: Mapping[str, Noise], few: Tensor) -> list[str]:
     """Let linear and convolutional layers of a network draw their weights' noise for each datum, in place.
 
     Args:
         network: A network whose parameters are the noise's means; it will not run otherwise again.
         noise: What the parameters are drawn from, of the sites to treat so (those from `local_sites`).
+        few: Inputs of a run that tells which layers are called; others may be used by their weights alone.
 
     Returns:
         The sites that no such layer holds, for which the mode is needed.
     """
+    layers = {path: module for path, module in network.named_modules() if type(module) in _LAYERS}
+    calls = dict.fromkeys(layers, 0)
+
+    def count(path: str, *given: Any) -> None:
+        calls[path] += 1
+
+    hooks = [module.register_forward_pre_hook(partial(count, path)) for path, module in layers.items()]
+    with torch.no_grad():
+        network(few)
+    for hook in hooks:
+        hook.remove()
     left = set(noise)
-    for path, module in network.named_modules():
+    for path, module in layers.items():
         prefix = f"{path}." if path else ""
-        if type(module) in _LAYERS and (normal := noise.get(f"{prefix}weight")) is not None:
+        if calls[path] == 1 and (normal := noise.get(f"{prefix}weight")) is not None:
             bias_noise = noise.get(f"{prefix}bias") if module.bias is not None else None
             module.forward = partial(_of_layer, module, normal, bias_noise)
             left -= {f"{prefix}weight", f"{prefix}bias"}

@@ -52,6 +52,18 @@ class Gain(nn.Module):
         return self.last(torch.tanh(self.first(x))) + (self.gain * x.flip(1)).sum(1, keepdim=True)
 
 
+class ByWeights(nn.Module):
+    """Uses the weights of its layers without calling these."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 9), nn.Linear(9, 1)
+
+    def forward(self, x):
+        hidden = torch.tanh(nn.functional.linear(x, self.first.weight, self.first.bias))
+        return nn.functional.linear(hidden, self.last.weight, self.last.bias)
+
+
 CASES = {
     "latent noise": (lambda: networks.mlp(3, 1, hidden=9), (3,), likelihoods.gaussian, None),
     "two targets": (lambda: networks.mlp(3, 2, hidden=9), (3,), likelihoods.gaussian, None),
@@ -62,6 +74,7 @@ CASES = {
     "convolutions": (lambda: networks.conv_net((4, 4), 2, channels=(3,)), (4, 4), likelihoods.categorical, None),
     "gains": (norm_net, (3,), likelihoods.categorical, None),
     "a gain of zero": (Gain, (3,), likelihoods.gaussian, None),
+    "layers not called": (ByWeights, (3,), likelihoods.gaussian, None),
     "two readers": (Shared, (3,), likelihoods.gaussian, None),
 }
 

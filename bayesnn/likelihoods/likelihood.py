@@ -43,6 +43,14 @@ class Affine(NamedTuple):
 class Likelihood:
     """What all likelihoods answer. Concrete ones say how outputs become a distribution."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Of a likelihood with a distribution of its own, inherited short cuts of another's would be wrong."""
+        super().__init_subclass__(**options)
+        if "_distribution" in vars(cls):
+            for name in ("seen", "log_likelihood", "log_likelihood_and_slopes"):
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Likelihood, name))
+
     @property
     def name(self) -> str:
         """The likelihood in a word."""

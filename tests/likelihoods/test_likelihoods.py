@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayesnn.likelihoods import Affine, bernoulli, categorical, gaussian, heteroscedastic_gaussian
+from bayesnn.likelihoods import Affine, Gaussian, bernoulli, categorical, gaussian, heteroscedastic_gaussian
 
 S, N = 3, 5
 
@@ -296,3 +296,17 @@ def test_log_likelihood_and_its_slopes_are_the_distributions(likelihood, shape, 
     assert not found.requires_grad
     torch.testing.assert_close(found, expected.detach())
     torch.testing.assert_close((by_outputs, *(by_latents[name] for name in latents)), slopes)
+
+
+def test_another_distribution_inherits_no_short_cuts():
+    class Doubtful(Gaussian):
+        def _distribution(self, outputs, latents, target):
+            return dist.StudentT(3.0, target.loc + target.scale * outputs[..., 0], latents["noise_scale"])
+
+    doubtful, y = Doubtful(), 1000 + 300 * random(N, seed=3)
+    target, latents = doubtful.affine(y), {"noise_scale": torch.tensor(80.0, dtype=torch.float64)}
+    outputs = random(N, 1)
+    expected = doubtful(outputs, latents, target).log_prob(y).sum()
+    total, _, _ = doubtful.log_likelihood_and_slopes(outputs, latents, doubtful.seen(y, target), target)
+    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(doubtful.log_likelihood(outputs, latents, doubtful.seen(y, target), target), expected)
