@@ -84,7 +84,8 @@ class Minibatches:
         orders = [torch.randperm(self.num_rows, generator=generator) for generator in self.generators]
         order = torch.stack(orders) if orders else torch.randperm(self.num_rows)
         for chosen in order.to(self.tensors[0].device).split(self.size, self.axis):
-            yield [tensor[chosen] for tensor in self.tensors]
+            # Of one order, `index_select` takes a third of the time.
+            yield [tensor[chosen] if orders else tensor.index_select(0, chosen) for tensor in self.tensors]
 
 
 def optimise(
