@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import sys
 from functools import partial
 from importlib.metadata import entry_points
 
@@ -406,8 +407,9 @@ def test_what_does_not_fit_the_data_is_said_in_one_line(words, said, uci_folder,
 
 def test_without_a_folder_it_says_where_one_goes(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("BAYESNN_DATA", raising=False)
+    monkeypatch.setitem(sys.modules, "pooch", None)  # no download from a test
     assert main(["compare", "uci/yacht", "--quiet", "--out", str(tmp_path)]) == 2
-    assert "pass --data FOLDER or folder=..., or set BAYESNN_DATA" in capsys.readouterr().err
+    assert "Pass --data FOLDER or folder=..., or set BAYESNN_DATA" in capsys.readouterr().err
 
 
 def test_all_methods_are_those_the_data_allow(monkeypatch, uci_folder):

