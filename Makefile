@@ -4,12 +4,13 @@ BIN := .venv/bin
 # Tiny networks are faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-slow test-all check format install constraints clean
+.PHONY: help demo test test-slow test-all test-arviz check format install constraints clean
 
 help:
 	@echo "make demo      set up, then run the main job on real data (bayesnn compare digits)"
 	@echo "make test      set up, then lint, types and the quick tests"
 	@echo "make test-all  the same and the slow statistical checks"
+	@echo "make test-arviz  the export on ArviZ 1.x (needs Python 3.12 or later)"
 	@echo "make check     lint and types only"
 	@echo "make format    let ruff format and mend the code"
 
@@ -36,6 +37,13 @@ test-slow: install
 
 test-all: test test-slow
 
+# The door to ArviZ on its line of 1.x, which needs Python 3.12 or later; no torch is installed for it.
+ARVIZ_PYTHON ?= python3.12
+test-arviz:
+	test -x .venv-arviz/bin/python || $(ARVIZ_PYTHON) -m venv .venv-arviz
+	.venv-arviz/bin/python -m pip install --quiet --disable-pip-version-check "arviz>=1.2" "h5netcdf[h5py]" matplotlib pytest zarr
+	PYTHONPATH=. .venv-arviz/bin/python -m pytest --noconftest -p no:cacheprovider -q -c /dev/null --rootdir tests tests/test_arviz_data.py
+
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -45,4 +53,4 @@ constraints:
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache results
+	rm -rf .venv .venv-arviz .pytest_cache .mypy_cache .ruff_cache results

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bayesnn.comparison import compare
     from bayesnn.conformal import conformal_intervals, conformal_sets
     from bayesnn.evaluation import evaluate
+    from bayesnn.export import to_arviz
     from bayesnn.kinds import unknown_from_ambiguous
     from bayesnn.methods.dropout import fit_dropout
     from bayesnn.methods.ensemble import fit_ensemble
@@ -59,6 +60,7 @@ __all__ = [
     "out_of_distribution",
     "priors",
     "temperature_scaled",
+    "to_arviz",
     "unknown_from_ambiguous",
 ]
 
@@ -70,6 +72,7 @@ _HOMES = {
     "comparison": ["compare"],
     "conformal": ["conformal_intervals", "conformal_sets"],
     "evaluation": ["evaluate"],
+    "export": ["to_arviz"],
     "kinds": ["unknown_from_ambiguous"],
     "methods.dropout": ["fit_dropout"],
     "methods.ensemble": ["fit_ensemble"],

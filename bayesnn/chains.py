@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from bayesnn.training import Callback, History
 
-__all__ = ["Chain", "Potential", "run_chains"]
+__all__ = ["Chain", "Potential", "chain_lengths", "run_chains"]
 
 Potential = Callable[[Tensor], Tensor]
 """Minus a log density, in nats, of a vector ``(P,)``."""
@@ -34,6 +34,8 @@ class Chain:
         z: Where it is.
         draws: Where it was after each step since the warm-up.
         log_densities: The log density there.
+        num_gradients: Gradients that each of these steps took.
+        diverging: Whether each ended where the energy was off by more than 1000 nats.
         num_deepest: How many of these steps were cut off by ``max_tree_depth``.
 
     Example:
@@ -51,10 +53,12 @@ class Chain:
         self.num_warmup = num_warmup
         self.draws: list[Tensor] = []
         self.log_densities: list[float] = []
+        self.num_gradients: list[int] = []
+        self.diverging: list[bool] = []
         self.num_deepest = 0
         self._potential = potential
         self._most = 2**max_tree_depth - 1
-        self._steps = self._gradients = 0
+        self._steps = self._gradients = self._diverged = 0
         self._kernel = NUTS(potential_fn=self._counted, max_tree_depth=max_tree_depth, **settings)
         self._kernel.initial_params = {"z": z}
         self._kernel.setup(num_warmup)
@@ -74,6 +78,9 @@ class Chain:
         if self._steps > self.num_warmup:
             self.draws.append(self.z)
             self.log_densities.append(-loss)
+            self.num_gradients.append(gradients)
+            self.diverging.append(self.num_divergences > self._diverged)
+            self._diverged = self.num_divergences
             self.num_deepest += gradients >= self._most
         return {"loss": loss, "gradients": float(gradients)}
 
@@ -134,3 +141,14 @@ def run_chains(
     finally:
         bar.close()
     return History(epochs, time.perf_counter() - started, interrupted)
+
+
+def chain_lengths(num_samples: int, num_chains: int, length: int) -> tuple[int, ...]:
+    """Draws of each chain among the first ``num_samples`` of all, which lie chain by chain.
+
+    Example:
+        >>> chain_lengths(7, 2, 4)
+        (4, 3)
+    """
+    ends = [min(num_samples, (number + 1) * length) for number in range(num_chains)]
+    return tuple(end - begin for begin, end in zip([0, *ends[:-1]], ends, strict=True) if end > begin)

@@ -30,6 +30,12 @@ class Posterior(NamedTuple):
         phi = features.double()
         return phi @ self.mean.T, (phi @ self.root).square().sum(-1).T
 
+    def log_prob(self, coefficients: Tensor) -> Tensor:
+        """Log density of coefficients ``(S, K, P)`` in nats ``(S,)``."""
+        steps = torch.linalg.solve(self.root, (coefficients.double() - self.mean).unsqueeze(-1)).squeeze(-1)
+        volume = torch.linalg.slogdet(self.root).logabsdet.sum()
+        return -0.5 * (steps.square().sum((-2, -1)) + self.mean.numel() * math.log(2 * math.pi)) - volume
+
     def draws(self, num_samples: int, seed: int) -> Tensor:
         """Draws of the coefficients ``(S, K, P)``; the global random state is left alone."""
         generator = torch.Generator().manual_seed(seed)

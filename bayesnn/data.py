@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bayesnn.seeding import seeded
 
-__all__ = ["as_inputs", "as_targets", "as_training_data", "batches", "on_device"]
+__all__ = ["as_inputs", "as_targets", "as_training_data", "batches", "brings_targets", "on_device"]
 
 
 def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
@@ -27,7 +27,7 @@ def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
         TypeError: If something is not data.
         ValueError: If rows do not match, there are fewer than two, or a value is not finite.
     """
-    if isinstance(x, Dataset | DataLoader):
+    if brings_targets(x):
         if y is not None:
             raise TypeError("a Dataset or DataLoader brings its own targets; pass it alone, without y.")
         x, y = _read(x)
@@ -42,6 +42,11 @@ def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
     if len(inputs) < 2:
         raise ValueError(f"a fit needs two rows of data at least; got {len(inputs)}.")
     return inputs, targets
+
+
+def brings_targets(x: Any) -> bool:
+    """Whether it is a ``Dataset`` or ``DataLoader``, of pairs ``(x, y)``."""
+    return isinstance(x, Dataset | DataLoader)
 
 
 def as_inputs(x: Any) -> Tensor:

@@ -28,11 +28,13 @@ class LastLayer:
         body: The network up to its last layer, at fixed weights.
         posterior: Posterior of the coefficients of a Gaussian likelihood, one normal for each output, in units of
             standardised targets; ``None`` where draws are all there is.
+        fixed_latents: Whether the likelihood's unknowns are the same in all draws.
     """
 
     model: BayesianNeuralNetwork
     body: Body
     posterior: Posterior | None = None
+    fixed_latents: bool = True
 
     @staticmethod
     def of(model: BayesianNeuralNetwork, weights: Mapping[str, Tensor], x: Tensor) -> LastLayer:
@@ -69,6 +71,15 @@ class LastLayer:
         members = self.model.members(self.body.outputs(features, weights), weights)
         return Predictive(members, None if self.posterior is None else self._mixture(self.posterior, weights, features))
 
+    def log_priors(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Log-prior density of the last layer's parameters ``(S,)`` by name, in nats; and of the latents, if drawn."""
+        return {name: prior.to_event().log_prob(weights[name]) for name, prior in self._priors().items()}
+
+    def prior_draws(self, number: int) -> dict[str, Tensor]:
+        """Draws of the last layer from its prior ``(number, *shape)``, and of the latents."""
+        priors = self._priors() | self.model.latents()
+        return {name: prior.sample(torch.Size([number])) for name, prior in priors.items()}
+
     def design(self, features: Tensor) -> Tensor:
         """Features ``(N, P)`` as a regression takes them: with a column of ones behind them where there is a bias."""
         ones = [features.new_ones(len(features), 1)] * (len(self.body.names) - 1)
@@ -90,6 +101,11 @@ class LastLayer:
         posterior = None if self.posterior is None else Posterior(*(part.to(device) for part in self.posterior))
         model = copy.deepcopy(self.model).to(device)
         return replace(self, model=model, body=self.body.to(device), posterior=posterior)
+
+    def _priors(self) -> dict[str, Distribution]:
+        """Of what is uncertain."""
+        own = {name: self.model.priors()[name] for name in self.body.names}
+        return own if self.fixed_latents else own | self.model.latents()
 
     def _mixture(self, posterior: Posterior, weights: Mapping[str, Tensor], features: Tensor) -> Distribution:
         """The Gaussian with the coefficients integrated out; the noise is the same in all draws."""

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from bayesnn.at_draws import Plan, at_draws, plan
 from bayesnn.checks import check_names, check_network, check_precision, check_prior, check_prior_function, num_outputs
 from bayesnn.likelihoods import Affine, Likelihood
+from bayesnn.likelihoods.likelihood import expect_likelihood
 from bayesnn.priors import FittedNormal, Prior, fan_in_normal, for_network, listing
 from bayesnn.scaling import input_scaling
 
@@ -71,13 +72,8 @@ class BayesianNeuralNetwork(nn.Module):
         check_network(network)
         if isinstance(prior, Likelihood):
             raise TypeError("the second argument is the prior; write likelihood=... for the likelihood.")
-        if not isinstance(likelihood, Likelihood):
-            raise TypeError(
-                f"likelihood must say what the outputs mean; got {likelihood!r}. Write "
-                "likelihood=likelihoods.categorical for classes or likelihood=likelihoods.gaussian for real targets."
-            )
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.likelihood = likelihood
+        self.likelihood = expect_likelihood(likelihood)
         check_prior_function(prior)
         self.prior = for_network(prior if prior is not None else fan_in_normal(), self.network)
         self.standardise = standardise
@@ -200,7 +196,7 @@ class BayesianNeuralNetwork(nn.Module):
         self.outputs(weights, x)
 
     def likelihood_factor(self, batch: int) -> float:
-        """What the log-likelihood of a minibatch must still be multiplied by: nothing, the plate scales it."""
+        """By what a minibatch's log-likelihood must still be multiplied: nothing, the plate scales it."""
         return 1.0
 
     def constant_log_likelihood(self, y: Tensor) -> float:
@@ -216,9 +212,17 @@ class BayesianNeuralNetwork(nn.Module):
         return self.members(self.outputs(weights, x), weights).log_prob(self.targets(y))
 
     def log_prior(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Log-prior density of one draw of weights and latents, a scalar in nats."""
-        priors = self.priors() | self.latents()
-        return torch.stack([prior.log_prob(weights[name]).sum() for name, prior in priors.items()]).sum()
+        """Log-prior density of weights and latents in nats, of each draw where they have an axis of draws in front."""
+        return torch.stack(list(self.log_priors(weights).values())).sum(0)
+
+    def log_priors(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same of each site by name."""
+        found = (self.priors() | self.latents()).items()
+        return {name: prior.to_event().log_prob(weights[name]) for name, prior in found}
+
+    def prior_draws(self, number: int) -> dict[str, Tensor]:
+        """Draws of weights and latents from their priors ``(number, *shape)``, by the global random state."""
+        return {name: prior.sample(torch.Size([number])) for name, prior in (self.priors() | self.latents()).items()}
 
     def targets(self, y: Tensor) -> Tensor:
         """Targets in the type and shape of the likelihood: ``(N, 1)`` becomes ``(N,)`` where it wants one number."""
@@ -240,14 +244,11 @@ class BayesianNeuralNetwork(nn.Module):
 
     @torch.no_grad()
     def for_data(self, x: Tensor, y: Tensor) -> BayesianNeuralNetwork:
-        """This model knowing the size and the units of a data set: a copy, on the same device.
+        """A copy that knows the size and the units of a data set: its plate has N data, it takes and gives raw units.
 
         Args:
             x: Training inputs ``(N, ...)``.
             y: Training targets ``(N,)`` or ``(N, D)``.
-
-        Returns:
-            A model whose plate has N data and which takes and gives raw units.
 
         Raises:
             ValueError: If the network or the likelihood cannot take these data.
@@ -263,18 +264,18 @@ class BayesianNeuralNetwork(nn.Module):
         return model
 
     def with_fitted_priors(self, guide_moments: Mapping[str, tuple[Tensor, Tensor]]) -> BayesianNeuralNetwork:
-        """This model with every `FittedNormal` prior at the scales that suit a guide best: a copy.
+        """A copy with every `FittedNormal` prior at the scales that suit a guide best, given its moments by site.
 
         Args:
-            guide_moments: Mean and standard deviation of each parameter under the guide.
+            guide_moments: Mean and standard deviation of each parameter.
         """
         model = copy.deepcopy(self)
+        model._priors = None
         model._prior_scales = {
             name: prior.fitted(*guide_moments[name]).scale.detach()
             for name, prior in self.priors().items()
             if isinstance(prior, FittedNormal) and name in guide_moments
         }
-        model._priors = None
         return model
 
     def _apply(self, fn: Any, recurse: bool = True) -> BayesianNeuralNetwork:
@@ -283,13 +284,12 @@ class BayesianNeuralNetwork(nn.Module):
         return super()._apply(fn, recurse)
 
     def _are_indices(self, x: Tensor) -> bool:
-        embeds = any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in self.network.modules())
-        return embeds and not x.is_floating_point()
+        layers = [] if x.is_floating_point() else self.network.modules()
+        return any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers)
 
     def train(self, mode: bool = True) -> BayesianNeuralNetwork:
-        """Set the mode of everything but the network, which stays in ``eval`` mode: dropout is no part of the model."""
-        super().train(mode)
-        self.network.eval()
+        """Set the mode of all but the network, which stays in ``eval`` mode: dropout is no part of the model."""
+        super().train(mode).network.eval()
         return self
 
     def target(self) -> Affine:

@@ -14,14 +14,20 @@ from torch.distributions import Distribution
 
 from bayesnn.checks import check_count
 from bayesnn.data import as_inputs, batches, on_device
+from bayesnn.inspected import Inspection
 from bayesnn.predictive import Predictive
+from bayesnn.seeding import seeded
 from bayesnn.streamed import PredictionPlan, planned, predicted
 from bayesnn.training import History
 
-__all__ = ["Draws", "Model", "WeightPosterior"]
+__all__ = ["Density", "Draws", "Model", "WeightPosterior"]
 
 Draws = Callable[[int, int], dict[str, Tensor]]
 """``(num_samples, seed) -> weights``: other draws of the same fit, each ``(S, *shape)``."""
+
+
+Density = Callable[[Mapping[str, Tensor]], Tensor]
+"""``weights -> (S,)``: log density, in nats, of draws ``(S, *shape)`` under the distribution they come from."""
 
 
 class Model(Protocol):
@@ -37,6 +43,12 @@ class Model(Protocol):
 
     def predict(self, weights: Mapping[str, Tensor], x: Tensor) -> Distribution:
         """Members ``(S, N)`` at S draws."""
+
+    def log_priors(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Log-prior density of each uncertain site at S draws ``(S,)``, in nats."""
+
+    def prior_draws(self, number: int) -> dict[str, Tensor]:
+        """Draws of all sites from their priors ``(number, *shape)``, by the global random state."""
 
     def to(self, device: torch.device) -> Any:
         """Move to a device."""
@@ -56,6 +68,9 @@ class WeightPosterior:
         summary: Figures of the fit by name: ``elbo_per_datum``, ``kl_per_datum`` and such.
         draws: Makes other draws of the same fit; ``None`` where there are none to make.
         guide: The fitted guide, where there is one.
+        density: Log density of draws under the distribution they come from; ``None`` where there is none.
+        chains: Lengths of the chains or single fits that the draws come from, one behind the other; empty if of one.
+        statistics: Figures of each draw by name ``(S,)``, as of a chain's step.
     """
 
     model: Model
@@ -65,6 +80,9 @@ class WeightPosterior:
     summary: Mapping[str, float] = field(default_factory=dict)
     draws: Draws | None = None
     guide: Any = None
+    density: Density | None = None
+    chains: tuple[int, ...] = ()
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         figures = "".join(f", {name}={value:.4g}" for name, value in self.summary.items())
@@ -129,7 +147,52 @@ class WeightPosterior:
         check_count("num_samples", num_samples)
         if not isinstance(seed, Integral):
             raise TypeError(f"seed must be a whole number; got {seed!r}. Write seed=0.")
-        return replace(self, weights=self.draws(int(num_samples), int(seed)))
+        return replace(self, weights=self.draws(int(num_samples), int(seed)), chains=(), statistics={})
+
+    @torch.no_grad()
+    def log_prior(self) -> Tensor:
+        """Log-prior density of each draw's uncertain sites ``(S,)``, in nats; with prior scales as they were fitted."""
+        return torch.stack(list(self.model.log_priors(self.weights).values())).sum(0)
+
+    @torch.no_grad()
+    def log_density(self) -> Tensor:
+        r"""Log density :math:`\log q(\theta_s)` of each draw under the distribution it comes from ``(S,)``, in nats.
+
+        Raises:
+            NotImplementedError: If that has no density that is known.
+        """
+        if self.density is None:
+            raise NotImplementedError(
+                f"{self.method} has draws but no density log q to weigh them by. Fit with fit_svi, fit_laplace or "
+                "fit_last_layer for one that is known."
+            )
+        return self.density(self.weights)
+
+    @torch.no_grad()
+    def inspection(self, x: Any, *, memory: str | int | None = None) -> Inspection:
+        """Draws, their densities, and what each of them predicts for inputs; arguments as for the call."""
+        return Inspection(
+            self.weights,
+            self(x, memory=memory),
+            (),
+            self.model.log_priors(self.weights),
+            None if self.density is None else self.density(self.weights),
+            self.chains,
+            self.statistics,
+        )
+
+    @torch.no_grad()
+    def prior_inspection(
+        self, x: Any, num_samples: int, *, seed: int = 0, memory: str | int | None = None
+    ) -> Inspection:
+        """The same of draws from the prior: of what is uncertain; the rest is as in the posterior."""
+        with seeded(seed, self.device):
+            drawn = self.model.prior_draws(num_samples)
+        rows = torch.arange(num_samples) % self.num_samples
+        rest = {name: value[rows] for name, value in self.weights.items() if name not in drawn}  # masks of dropout
+        at = rest | {name: value.to(self.device) for name, value in drawn.items()}
+        predictive = predicted(lambda part: Predictive(self.model.predict(at, part)), self._inputs(x), memory)
+        return Inspection(at, predictive, (), self.model.log_priors(at))
 
     def to(self, device: torch.device | str) -> WeightPosterior:
         """The same posterior on another device."""

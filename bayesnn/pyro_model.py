@@ -174,6 +174,27 @@ class PyroModel:
                 draws = [{n: v[s] for n, v in weights.items()} for s in range(len(next(iter(weights.values()))))]
                 return stack([self._at(draw, x) for draw in draws])
 
+    def log_priors(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Log-prior density of each latent site at S draws ``(S,)``, in nats."""
+        found: dict[str, list[Tensor]] = {name: [] for name in weights}
+        for number in range(len(next(iter(weights.values())))):
+            trace = self._trace({name: value[number] for name, value in weights.items()})
+            trace.compute_log_prob()
+            for name, parts in found.items():
+                parts.append(trace.nodes[name]["log_prob_sum"])
+        return {name: torch.stack(parts) for name, parts in found.items()}
+
+    def prior_draws(self, number: int) -> dict[str, Tensor]:
+        """Draws of all latent sites from the prior ``(number, *shape)``, by the global random state."""
+        traces = [self._trace({}) for _ in range(number)]
+        names = [n for n in traces[0].stochastic_nodes if type(traces[0].nodes[n]["fn"]).__name__ != "_Subsample"]
+        return {name: torch.stack([trace.nodes[name]["value"] for trace in traces]) for name in names}
+
+    @torch.no_grad()
+    def _trace(self, draw: Mapping[str, Tensor]) -> Any:
+        with settings.context(module_local_params=True):
+            return poutine.trace(poutine.condition(self._model, data=dict(draw))).get_trace(*self._seen)
+
     def _at(self, draw: Mapping[str, Tensor], x: Tensor) -> Distribution:
         # Any targets will do: only the distribution is wanted, and sampling them would not vectorise.
         targets = self._seen[1].to(x.device).expand(len(x), *self._seen[1].shape[1:])

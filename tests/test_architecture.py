@@ -28,17 +28,31 @@ FLOORS = [
         "published",
         "memory",
         "catalogue",
+        "arviz_data",
+        "site_names",
     },
     {"stacked"},
     {"langevin", "at_draws"},
     {"likelihoods", "priors", "predictive"},
     {"streamed"},
+    {"inspected"},
     {"model", "uncertainty", "decompositions", "information", "metrics", "reparameterisation"},
     {"held_out"},
     {"recalibration", "conformal"},
     {"axes", "features", "curvature", "heads"},
     {"guides"},
-    {"elbo", "flat_elbo", "flat_points", "pyro_model", "posterior", "tasks", "kinds", "plots"},
+    {
+        "elbo",
+        "flat_elbo",
+        "flat_points",
+        "pyro_model",
+        "posterior",
+        "guide_density",
+        "tasks",
+        "kinds",
+        "plots",
+        "export",
+    },
     {"evaluation"},
     {"comparison"},
     {"points", "fitting", "density", "settled"},
@@ -59,6 +73,7 @@ MAKERS = {
     "model",
     "axes",
     "guides",
+    "guide_density",
     "elbo",
     "flat_elbo",
     "flat_points",
@@ -81,8 +96,18 @@ MAKERS = {
     "methods",
     "training",
 }
-READERS = {"uncertainty", "decompositions", "information", "metrics", "tasks", "kinds", "evaluation", "comparison"}
-ONLY_IN = {"matplotlib": {"plots", "report"}, "arviz": {"export"}, "gpytorch": {"methods"}}
+READERS = {
+    "uncertainty",
+    "decompositions",
+    "information",
+    "metrics",
+    "tasks",
+    "kinds",
+    "evaluation",
+    "comparison",
+    "export",
+}
+ONLY_IN = {"matplotlib": {"plots", "report"}, "arviz": {"arviz_data"}, "gpytorch": {"methods"}}
 FILES = sorted(path.relative_to(HOUSE) for path in HOUSE.rglob("*.py"))
 
 

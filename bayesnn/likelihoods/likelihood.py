@@ -19,6 +19,7 @@ __all__ = [
     "beta_weighted",
     "check_above_zero",
     "columns",
+    "expect_likelihood",
     "multiple",
     "positive_mean",
     "standard",
@@ -158,6 +159,20 @@ class Likelihood:
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         raise NotImplementedError
+
+
+def expect_likelihood(value: object) -> Likelihood:
+    """A likelihood, or a sentence that says where one comes from.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(value, Likelihood):
+        raise TypeError(
+            f"likelihood must say what the outputs mean; got {value!r}. Write "
+            "likelihood=likelihoods.categorical for classes or likelihood=likelihoods.gaussian for real targets."
+        )
+    return value
 
 
 def beta_weighted(members: Distribution, y: Tensor, beta: float, target: Affine) -> Tensor:

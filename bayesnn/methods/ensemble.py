@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from bayesnn.checks import check_count
 from bayesnn.fitting import check_seed, epochs_for, isolated, prepared
+from bayesnn.methods.joined import even_shares, joined
 from bayesnn.methods.map import STEPS, final_loss, fit_map
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.points import Objective, maximise_together, pays_together, restarts, started_at
 from bayesnn.posterior import WeightPosterior
-from bayesnn.training import Callback, History
+from bayesnn.training import Callback
 
 __all__ = ["fit_ensemble"]
 
@@ -211,14 +212,7 @@ def _shares(num_samples: int | None, num_members: int, seed: int, has_draws: boo
     check_count("num_samples", total)
     if total < num_members:
         raise ValueError(f"num_samples must be {num_members} or more, one for each member; got {num_samples}.")
-    return [*_even(total, num_members, seed)]
-
-
-def _even(total: int, num_members: int, seed: int) -> list[int]:
-    """Equal shares of draws; the members that have one more are chosen by the seed."""
-    order = torch.randperm(num_members, generator=torch.Generator().manual_seed(int(seed)))
-    chosen = order[: total % num_members].tolist()
-    return [total // num_members + (m in chosen) for m in range(num_members)]
+    return [*even_shares(total, num_members, seed)]
 
 
 def _together(
@@ -275,24 +269,4 @@ def _of_posteriors(
             )
         if (last := fits[-1].history) is not None and last.interrupted:
             break
-    histories = [one.history for one in fits if one.history is not None]
-    history = History(
-        [epoch for one in histories for epoch in one.epochs],
-        sum(one.seconds for one in histories),
-        any(one.interrupted for one in histories),
-    )
-    common = [name for name in fits[0].summary if all(name in one.summary for one in fits)]
-    summary = {name: sum(one.summary[name] for one in fits) / len(fits) for name in common}
-    name = "ensemble" if fit is fit_map else f"ensemble of {fits[0].method}"
-    makers = [one.draws for one in fits]
-
-    def draws(number: int, seed: int) -> dict[str, Tensor]:
-        parts = _even(number, len(fits), seed)
-        return _joined([make(n, seed + m) for m, (make, n) in enumerate(zip(makers, parts, strict=True)) if make and n])
-
-    joined = _joined([one.weights for one in fits])
-    return WeightPosterior(fits[0].model, joined, name, history, summary, draws if all(makers) else None)
-
-
-def _joined(weights: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([one[name] for one in weights]) for name in weights[0]}
+    return joined(fits, "ensemble" if fit is fit_map else f"ensemble of {fits[0].method}")

@@ -119,6 +119,13 @@ class ExactProcess(nn.Module):
             found.append((across @ weights, kernel(new).to_dense() - half.T @ half))
         return torch.stack([mean for mean, _ in found]), torch.stack([covariance for _, covariance in found])
 
+    @torch.no_grad()
+    def prior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same before any data."""
+        new = self.inputs(x)
+        covariance = torch.stack([kernel(new).to_dense() for kernel in self.kernels])
+        return covariance.new_zeros(covariance.shape[:2]), covariance
+
     def _apply(self, fn: Any, recurse: bool = True) -> ExactProcess:
         super()._apply(fn, recurse)
         self._solved = [(fn(root), fn(weights)) for root, weights in self._solved]

@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 
 from bayesnn.checks import check_count
 from bayesnn.data import as_inputs, batches, on_device
+from bayesnn.inspected import Inspection
 from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.members import mapped
 from bayesnn.methods.gp_inputs import length_scaled
@@ -117,15 +118,41 @@ class GaussianProcess:
         inputs = self._inputs(x)
         if len(inputs) > _MOST_JOINT:
             raise ValueError(f"joint draws need a covariance of all inputs, {_MOST_JOINT} at most; got {len(inputs)}.")
-        mean, covariance = self.process.joint(inputs)
+        drawn = self._drawn(self.process.joint(inputs), num_samples, seed)
+        if self.noise is not None:
+            drawn = self.target.loc + self.target.scale * drawn
+        return (drawn[..., 0] if drawn.shape[-1] == 1 else drawn).to(self.dtype)
+
+    @torch.no_grad()
+    def inspection(self, x: Any, *, memory: str | int | None = None) -> Inspection:
+        """Joint draws of the function at inputs, a few thousand at most, and what each of them predicts."""
+        return self._inspection(x, self.process.joint, self.num_samples, self.seed)
+
+    @torch.no_grad()
+    def prior_inspection(
+        self, x: Any, num_samples: int, *, seed: int = 0, memory: str | int | None = None
+    ) -> Inspection:
+        """The same of draws from the prior, with the kernel as it was fitted."""
+        return self._inspection(x, self.process.prior, num_samples, seed)
+
+    def _inspection(self, x: Any, joint: Any, num_samples: int, seed: int) -> Inspection:
+        inputs = torch.cat([self._inputs(batch) for batch in batches(x)])
+        if len(inputs) > _MOST_JOINT:
+            raise ValueError(f"joint draws need a covariance of all inputs, {_MOST_JOINT} at most; got {len(inputs)}.")
+        drawn = self._drawn(joint(inputs), num_samples, seed)
+        latents = {name: value.expand(num_samples, *value.shape) for name, value in self.latents.items()}
+        predictive = Predictive(self._typed(self.likelihood(drawn, latents, self.target)))
+        values = (drawn[..., 0] if drawn.shape[-1] == 1 else drawn).to(self.dtype)
+        return Inspection({"function": values} | latents, predictive, ("function",))
+
+    def _drawn(self, joint: tuple[Tensor, Tensor], num_samples: int, seed: int) -> Tensor:
+        """Joint draws ``(S, N, K)`` of the standardised function, of its mean ``(K, N)`` and covariance."""
+        mean, covariance = joint
         values, vectors = torch.linalg.eigh(covariance)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(num_samples, *mean.shape, 1, generator=generator, dtype=mean.dtype).to(mean.device)
         root = vectors * values.clamp_min(0).sqrt().unsqueeze(-2)  # rounding may leave an eigenvalue just below 0
-        drawn = (mean + (root @ noise)[..., 0]).movedim(1, 2)
-        if self.noise is not None:
-            drawn = self.target.loc + self.target.scale * drawn
-        return (drawn[..., 0] if drawn.shape[-1] == 1 else drawn).to(self.dtype)
+        return (mean + (root @ noise)[..., 0]).movedim(1, 2)
 
     def resample(self, num_samples: int, *, seed: int = 0) -> GaussianProcess:
         """The same fit with another number of members."""

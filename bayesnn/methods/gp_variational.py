@@ -82,6 +82,12 @@ class VariationalProcess(nn.Module):
         found = self.latents(self.inputs(x))
         return found.mean, found.covariance_matrix
 
+    @torch.no_grad()
+    def prior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same before any data."""
+        found = self.latents(self.inputs(x), prior=True)
+        return found.mean, found.covariance_matrix
+
     def divergence(self) -> Tensor:
         """Divergence of the inducing values from their prior, over all functions, in nats."""
         return self.latents.variational_strategy.kl_divergence().sum()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor
+from torch.distributions import Normal
 from torch.func import jvp, vmap
 
 from bayesnn.checks import check_count
@@ -142,8 +143,12 @@ def _of_last_layer(mode: Mode, num_samples: int, seed: int) -> WeightPosterior:
         values = head.split(mean + steps.mT.reshape(number, k, p))
         return values | {name: value.expand(number, *value.shape) for name, value in mode.latents.items()}
 
+    def density(drawn: Mapping[str, Tensor]) -> Tensor:
+        steps = (head.joined(drawn).double() - mean).flatten(1) @ factor
+        return factor.diagonal().log().sum() - 0.5 * (steps.square().sum(1) + k * p * math.log(2 * math.pi))
+
     evidence = _log_evidence(mode, own, 2 * factor.diagonal().log().sum())
-    return WeightPosterior(head, draws(num_samples, seed), "laplace", None, evidence, draws)
+    return WeightPosterior(head, draws(num_samples, seed), "laplace", None, evidence, draws, density=density)
 
 
 def _of_all(mode: Mode, num_samples: int, seed: int) -> WeightPosterior:
@@ -166,9 +171,13 @@ def _of_all(mode: Mode, num_samples: int, seed: int) -> WeightPosterior:
             drawn[name] = (weights[name] + scale * noise).to(known.dtype)
         return drawn | {name: value.expand(number, *value.shape) for name, value in mode.latents.items()}
 
+    def density(drawn: Mapping[str, Tensor]) -> Tensor:
+        parts = [Normal(weights[n], scale).log_prob(drawn[n].double()).flatten(1).sum(1) for n, scale in scales.items()]
+        return torch.stack(parts).sum(0)
+
     log_determinant = -2 * torch.stack([scale.log().sum() for scale in scales.values()]).sum()
     evidence = _log_evidence(mode, weights, log_determinant)
-    return WeightPosterior(linear, draws(num_samples, seed), "laplace", None, evidence, draws)
+    return WeightPosterior(linear, draws(num_samples, seed), "laplace", None, evidence, draws, density=density)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +214,14 @@ class Linearised:
             warnings.filterwarnings("ignore", message="There is a performance drop")
             outputs, moves = vmap(tangent, chunk_size=max(1, _NUMBERS_AT_ONCE // widest))(steps)
         return self.model.members(outputs + moves, weights)
+
+    def log_priors(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Log-prior density of the network's parameters ``(S,)`` by name, in nats; latents do not vary."""
+        return {name: prior.to_event().log_prob(weights[name]) for name, prior in self.model.priors().items()}
+
+    def prior_draws(self, number: int) -> dict[str, Tensor]:
+        """Draws of parameters and latents from their priors ``(number, *shape)``."""
+        return self.model.prior_draws(number)
 
     def to(self, device: torch.device) -> Linearised:
         """The same on another device."""

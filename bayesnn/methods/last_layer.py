@@ -149,10 +149,13 @@ def _in_closed_form(mode: Mode, head: LastLayer, num_samples: int, seed: int, wh
     def draws(number: int, seed: int) -> dict[str, Tensor]:
         return head.split(found.draws(number, seed)) | {n: v.expand(number, *v.shape) for n, v in fixed.items()}
 
+    def density(drawn: Mapping[str, Tensor]) -> Tensor:
+        return found.log_prob(head.joined(drawn))
+
     history = mode.history or History([], 0.0, False)
     summary = {"log_evidence_per_datum": float(evidence)}
     known = replace(head, posterior=found)
-    return WeightPosterior(known, draws(num_samples, seed), "last_layer", history, summary, draws)
+    return WeightPosterior(known, draws(num_samples, seed), "last_layer", history, summary, draws, density=density)
 
 
 def _best_noise(regression: LinearRegression, prior: Distribution, unit: Tensor, shape: torch.Size) -> Tensor:
@@ -203,10 +206,21 @@ def _by_svi(mode: Mode, head: LastLayer, *, callback: Callback | None, **setting
     def draws(number: int, seed: int) -> dict[str, Tensor]:
         return renamed(fitted.draws(number, seed))  # type: ignore[misc]
 
+    def density(drawn: Mapping[str, Tensor]) -> Tensor:
+        return fitted.density({name: drawn[name_of.get(name, name)] for name in fitted.weights})  # type: ignore[misc]
+
     moments = {name_of[name]: pair for name, pair in fitted.guide.real_moments().items() if name in name_of}
-    head = replace(head, model=known.with_fitted_priors({n: (m.detach(), s.detach()) for n, (m, s) in moments.items()}))
-    summary = fitted.summary
-    return WeightPosterior(head, renamed(fitted.weights), "last_layer", history, summary, draws, fitted.guide)
+    fitted_model = known.with_fitted_priors({n: (m.detach(), s.detach()) for n, (m, s) in moments.items()})
+    return WeightPosterior(
+        replace(head, model=fitted_model, fixed_latents=False),
+        renamed(fitted.weights),
+        "last_layer",
+        history,
+        fitted.summary,
+        draws,
+        fitted.guide,
+        density,
+    )
 
 
 def _joined(first: History, second: History) -> History:

@@ -12,7 +12,7 @@ import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
-from bayesnn.chains import Chain, run_chains
+from bayesnn.chains import Chain, chain_lengths, run_chains
 from bayesnn.checks import check_count
 from bayesnn.density import LogJoint, TracedJoint
 from bayesnn.fitting import isolated, prepared, prepared_pyro_model
@@ -142,16 +142,18 @@ def fit_nuts(
         history = run_chains(
             chains, 0 if interrupted else num_steps, num_data=len(inputs), progress=progress, callback=callback
         )
-        walked, log_joint = _kept(chains, thinning)
+        walked, statistics = _kept(chains, thinning)
         weights = {name: value.detach() for name, value in joint.values(walked.flatten(0, 1)).items()}
         summary = _figures(chains)
         if len(walked[0]) >= FEWEST_DRAWS:
-            summary = mixing(joint, weights, log_joint) | summary
+            summary = mixing(joint, weights, statistics["log_density"]) | summary
     history = replace(history, interrupted=history.interrupted or interrupted)
     if not history.interrupted:
         _warn_of_bad_chains(summary, num_warmup, max_tree_depth, target_accept)
     weights = {name: value[:num_samples] for name, value in weights.items()}
-    return WeightPosterior(known, weights, "nuts", history, summary)
+    each = {name: value.flatten()[:num_samples] for name, value in statistics.items() if name != "log_density"}
+    lengths = chain_lengths(num_samples, *walked.shape[:2])
+    return WeightPosterior(known, weights, "nuts", history, summary, chains=lengths, statistics=each)
 
 
 def _starts(joint: LogJoint | TracedJoint, start: Start, num_chains: int, progress: bool) -> tuple[Tensor, bool]:
@@ -188,13 +190,17 @@ def _starts(joint: LogJoint | TracedJoint, start: Start, num_chains: int, progre
     return draws, interrupted
 
 
-def _kept(chains: Sequence[Chain], thinning: int) -> tuple[Tensor, Tensor]:
-    """Draws ``(C, T, P)`` and their log densities ``(C, T)``; where the chains are, if they have no draw yet."""
+def _kept(chains: Sequence[Chain], thinning: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Draws ``(C, T, P)`` and figures of each ``(C, T)``; where the chains are, if they have no draw yet."""
     length = min(len(chain.draws) for chain in chains)
     chosen = slice(min(thinning, length) - 1, length, thinning)
     walked = [torch.stack(chain.draws[chosen] if length else [chain.z]) for chain in chains]
-    densities = [chain.log_densities[chosen] if length else [math.nan] for chain in chains]
-    return torch.stack(walked), torch.tensor(densities, dtype=torch.double)
+    figures = {"log_density": [chain.log_densities[chosen] if length else [math.nan] for chain in chains]}
+    found = {name: torch.tensor(values, dtype=torch.double) for name, values in figures.items()}
+    if length:
+        found["n_steps"] = torch.tensor([chain.num_gradients[chosen] for chain in chains])
+        found["diverging"] = torch.tensor([chain.diverging[chosen] for chain in chains])
+    return torch.stack(walked), found
 
 
 def _figures(chains: Sequence[Chain]) -> dict[str, float]:

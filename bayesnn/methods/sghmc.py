@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bayesnn.chains import chain_lengths
 from bayesnn.checks import check_count, check_positive
 from bayesnn.density import LogJoint, slope_of
 from bayesnn.fitting import isolated, prepared
@@ -197,7 +198,8 @@ def fit_sghmc(
     if not history.interrupted:
         _warn(joint, walked, summary, step, momentum, temperature, even, len(inputs))
     weights = {name: value[:num_samples] for name, value in weights.items()}
-    return WeightPosterior(known, weights, "sghmc", history, summary)
+    lengths = chain_lengths(num_samples, *kept.shape[:2])
+    return WeightPosterior(known, weights, "sghmc", history, summary, chains=lengths)
 
 
 def _counted_on(callback: Callback, done: int, cycle: int, terms: dict[str, float]) -> None:

@@ -18,6 +18,7 @@ from bayesnn.checks import check_count
 from bayesnn.elbo import MeanFieldELBO
 from bayesnn.fitting import epochs_for, isolated, prepared, prepared_pyro_model
 from bayesnn.flat_elbo import FlatELBO
+from bayesnn.guide_density import density_of
 from bayesnn.guides import AutoNormal, built, guide_draws
 from bayesnn.methods.map import fit_map
 from bayesnn.model import BayesianNeuralNetwork
@@ -201,7 +202,8 @@ def fit_svi(
     def draws(number: int, seed: int) -> dict[str, Tensor]:
         return guide_draws(fitted, few, number, seed)
 
-    return WeightPosterior(known, draws(num_samples, seed), "svi", history, summary, draws, fitted)
+    density = density_of(fitted, few)
+    return WeightPosterior(known, draws(num_samples, seed), "svi", history, summary, draws, fitted, density)
 
 
 def _check_settings(num_samples: int, warmup: float, num_particles: int, temperature: float, start: Start) -> None:

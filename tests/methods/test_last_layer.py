@@ -300,3 +300,26 @@ def test_the_mixture_in_closed_form_reaches_predictions():
     assert isinstance(predictive.mixture, torch.distributions.Normal)
     spread = predictive.members.mean.std(0)
     assert ((predictive.mean - predictive.members.mean.mean(0)).abs() < 5 * spread / 500**0.5).all()
+
+
+@pytest.mark.parametrize("columns", [0, 2])
+def test_joint_density_over_the_draws_own_is_the_evidence(columns):
+    """Of an exact posterior log p(y, w) - log q(w) is the log-evidence at every draw."""
+    x, y = data(columns=columns)
+    posterior = fit_last_layer(model(likelihoods.gaussian.with_noise(4.0), max(1, columns), uneven), x, y, **QUICK)
+    log_likelihood = posterior(x).members.log_prob(y).sum(1)
+    ratio = log_likelihood + posterior.log_prior() - posterior.log_density()
+    evidence = torch.full_like(ratio, posterior.summary["log_evidence_per_datum"] * len(x))
+    torch.testing.assert_close(ratio, evidence, rtol=1e-8, atol=0)
+
+
+def test_the_density_of_a_last_layer_by_svi_is_its_guides():
+    x, y = data()
+    posterior = fit_last_layer(model(likelihoods.student_t, 2), x, y, num_samples=5, **QUICK)
+    sites = posterior.guide.sites()
+    wanted = sites["weight"].log_prob(posterior.weights["2.weight"]) + sites["bias"].log_prob(
+        posterior.weights["2.bias"]
+    )
+    wanted = wanted + sum(sites[n].log_prob(posterior.weights[n]) for n in posterior.model.model.latents())
+    torch.testing.assert_close(posterior.log_density(), wanted.detach())
+    assert posterior.model.log_priors(posterior.weights).keys() == posterior.weights.keys()

@@ -1,0 +1,66 @@
+"""Several fits of one model as one posterior: the mixture of their draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from bayesnn.posterior import WeightPosterior
+from bayesnn.training import History
+
+__all__ = ["even_shares", "joined"]
+
+
+def joined(fits: Sequence[WeightPosterior], method: str) -> WeightPosterior:
+    """The equally weighted mixture of several fits.
+
+    Args:
+        fits: Posteriors of one model over the whole network's weights.
+        method: Name of the method that they are together.
+
+    Returns:
+        Their draws, fit by fit; figures of the fits are their means, histories stand one behind the other.
+    """
+    histories = [one.history for one in fits if one.history is not None]
+    history = History(
+        [epoch for one in histories for epoch in one.epochs],
+        sum(one.seconds for one in histories),
+        any(one.interrupted for one in histories),
+    )
+    common = [name for name in fits[0].summary if all(name in one.summary for one in fits)]
+    summary = {name: sum(one.summary[name] for one in fits) / len(fits) for name in common}
+    makers, densities = [one.draws for one in fits], [one.density for one in fits]
+
+    def draws(number: int, seed: int) -> dict[str, Tensor]:
+        parts = even_shares(number, len(fits), seed)
+        return _cat([make(n, seed + m) for m, (make, n) in enumerate(zip(makers, parts, strict=True)) if make and n])
+
+    def density(weights: Mapping[str, Tensor]) -> Tensor:
+        each = torch.stack([of_one(weights) for of_one in densities if of_one])
+        return each.logsumexp(0) - math.log(len(each))
+
+    lengths = tuple(one.num_samples for one in fits)
+    return WeightPosterior(
+        fits[0].model,
+        _cat([one.weights for one in fits]),
+        method,
+        history,
+        summary,
+        draws if all(makers) else None,
+        density=density if all(densities) else None,
+        chains=lengths if max(lengths) > 1 else (),
+    )
+
+
+def even_shares(total: int, num_members: int, seed: int) -> list[int]:
+    """Equal shares of draws; the members that have one more are chosen by the seed."""
+    order = torch.randperm(num_members, generator=torch.Generator().manual_seed(int(seed)))
+    chosen = order[: total % num_members].tolist()
+    return [total // num_members + (m in chosen) for m in range(num_members)]
+
+
+def _cat(weights: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([one[name] for one in weights]) for name in weights[0]}
