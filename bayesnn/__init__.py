@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bayesnn import datasets, likelihoods, networks, priors
     from bayesnn.comparison import compare
     from bayesnn.conformal import conformal_intervals, conformal_sets
+    from bayesnn.diagnostics import diagnose
     from bayesnn.evaluation import evaluate
     from bayesnn.export import to_arviz
     from bayesnn.kinds import unknown_from_ambiguous
@@ -42,6 +43,7 @@ __all__ = [
     "conformal_sets",
     "datasets",
     "decompose",
+    "diagnose",
     "evaluate",
     "fit_dropout",
     "fit_ensemble",
@@ -71,6 +73,7 @@ _PARTS = ("datasets", "likelihoods", "networks", "priors")
 _HOMES = {
     "comparison": ["compare"],
     "conformal": ["conformal_intervals", "conformal_sets"],
+    "diagnostics": ["diagnose"],
     "evaluation": ["evaluate"],
     "export": ["to_arviz"],
     "kinds": ["unknown_from_ambiguous"],

@@ -165,7 +165,7 @@ def _inputs(x: Any) -> Tensor:
 
 
 def _array(values: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(values.detach().cpu().numpy())
+    return values.detach().cpu().contiguous().numpy()
 
 
 def _frame_labels(x: Any, y: Any) -> dict[str, Sequence]:

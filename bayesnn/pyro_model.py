@@ -53,6 +53,11 @@ class PyroModel:
         return self._model(*args, **kwargs)
 
     @property
+    def as_written(self) -> Callable:
+        """The model as its author wrote it."""
+        return self._model
+
+    @property
     def name(self) -> str:
         """Name of the function or class."""
         return getattr(self._model, "__name__", type(self._model).__name__)
