@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from bayesnn.model import BayesianNeuralNetwork
     from bayesnn.posterior import WeightPosterior
     from bayesnn.predictive import Predictive
+    from bayesnn.prior_draws import prior_predictive
     from bayesnn.recalibration import temperature_scaled
+    from bayesnn.reference import predictive_distance
+    from bayesnn.simulated import simulation_based_calibration
+    from bayesnn.sparsity import pruned, signal_to_noise
     from bayesnn.tasks import misclassification, out_of_distribution
     from bayesnn.uncertainty import decompose
 
@@ -60,7 +64,12 @@ __all__ = [
     "misclassification",
     "networks",
     "out_of_distribution",
+    "predictive_distance",
+    "prior_predictive",
     "priors",
+    "pruned",
+    "signal_to_noise",
+    "simulation_based_calibration",
     "temperature_scaled",
     "to_arviz",
     "unknown_from_ambiguous",
@@ -91,7 +100,11 @@ _HOMES = {
     "model": ["BayesianNeuralNetwork"],
     "posterior": ["WeightPosterior"],
     "predictive": ["Predictive"],
+    "prior_draws": ["prior_predictive"],
     "recalibration": ["temperature_scaled"],
+    "reference": ["predictive_distance"],
+    "simulated": ["simulation_based_calibration"],
+    "sparsity": ["pruned", "signal_to_noise"],
     "tasks": ["misclassification", "out_of_distribution"],
     "uncertainty": ["decompose"],
 }

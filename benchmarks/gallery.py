@@ -5,6 +5,7 @@ python benchmarks/gallery.py --out docs/pictures
 
 import argparse
 import io
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,18 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bayesnn import BayesianNeuralNetwork, datasets, fit_svi, likelihoods, networks, plots
+from bayesnn import (
+    BayesianNeuralNetwork,
+    datasets,
+    fit_last_layer,
+    fit_svi,
+    likelihoods,
+    networks,
+    plots,
+    prior_predictive,
+    priors,
+    simulation_based_calibration,
+)
 from bayesnn.predictive import Predictive
 from bayesnn.seeding import seeded
 from bayesnn.uncertainty import scores
@@ -44,6 +56,10 @@ def sine(options):
     posterior = fit_svi(model, split.x_train, split.y_train, **options)
     low, high = float(split.x_train.min()), float(split.x_train.max())
     grid = torch.linspace(low - 0.3 * (high - low), high + 0.3 * (high - low), 300)[:, None]
+    prior = prior_predictive(model, split.x_train, split.y_train)
+    _, axes = sheet(9, 3.4, 2)
+    plots.prior_functions(grid, prior(grid), data=(split.x_train, split.y_train), ax=axes[0])
+    yield "prior", plots.prior_targets(prior(split.x_train), split.y_train, ax=axes[1]).figure
     figure, ax = sheet(6, 3.6)
     plots.regression_bands(grid, posterior(grid), data=(split.x_train, split.y_train), ax=ax)
     yield "regression-bands", figure
@@ -94,6 +110,25 @@ def diabetes(options):
     yield "predicted-against-true", plots.predicted_against_true(predictive, split.y_test, ax=ax).figure
 
 
+def ranks(options):
+    """Simulation-based calibration of an exact posterior, and of one with half its spread."""
+    x = torch.linspace(-1, 1, 20)[:, None]
+    network, noise = torch.nn.Linear(1, 1), likelihoods.gaussian.with_noise(0.5)
+    model = BayesianNeuralNetwork(network, priors.normal(1.0), noise, standardise=False)
+    exact = partial(fit_last_layer, body="network")
+
+    def narrow(*data, **settings):
+        found = exact(*data, **settings)
+        return replace(found, weights={n: v.mean(0) + (v - v.mean(0)) / 2 for n, v in found.weights.items()})
+
+    _, axes = sheet(9, 3.2, 2)
+    for ax, (name, fit) in zip(axes, {"exact": exact, "half its spread": narrow}.items(), strict=True):
+        number = 20 if "num_epochs" in options else 400
+        found = simulation_based_calibration(model, x, fit=fit, num_simulations=number, progress=False)
+        plots.rank_histogram(found, "output[0]", ax=ax).set_title(name, fontsize="medium", pad=24)
+    yield "ranks", axes[0].figure
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="docs/pictures", type=Path, help="folder (default: %(default)s)")
@@ -101,7 +136,7 @@ def main():
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     fit = {"progress": False, **({"num_epochs": 2, "warmup": 0.0} if options.smoke else {})}
-    for story in (sine, moons, digits, diabetes):
+    for story in (sine, moons, digits, diabetes, ranks):
         for name, figure in story(fit):
             write(figure, options.out / f"{name}.png")
             print(options.out / f"{name}.png")

@@ -40,7 +40,7 @@ FLOORS = [
     {"model", "uncertainty", "decompositions", "information", "metrics", "reparameterisation"},
     {"held_out"},
     {"recalibration", "conformal"},
-    {"axes", "features", "curvature", "heads"},
+    {"axes", "features", "curvature", "heads", "simulated"},
     {"guides"},
     {
         "elbo",
@@ -53,12 +53,13 @@ FLOORS = [
         "kinds",
         "plots",
         "export",
+        "reference",
     },
-    {"evaluation"},
+    {"evaluation", "sparsity"},
     {"comparison"},
     {"points", "fitting", "density", "settled", "site_divergences"},
     {"mixing"},
-    {"methods"},
+    {"methods", "prior_draws"},
     {"continued", "held_out_checks", "sensitivity"},
     {"diagnostics"},
     {"roster"},
@@ -108,6 +109,7 @@ READERS = {
     "kinds",
     "evaluation",
     "comparison",
+    "reference",
     "export",
 }
 ONLY_IN = {"matplotlib": {"plots", "report"}, "arviz": {"arviz_data"}, "gpytorch": {"methods"}}

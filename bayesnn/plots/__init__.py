@@ -10,6 +10,8 @@ from bayesnn.plots.fit import elbo_curve
 from bayesnn.plots.maps import decision_map, decision_maps
 from bayesnn.plots.parts import aleatoric_epistemic
 from bayesnn.plots.pictures import uncertain_pictures
+from bayesnn.plots.prior import prior_functions, prior_targets
+from bayesnn.plots.ranks import rank_histogram
 from bayesnn.plots.regression import predicted_against_true, regression_bands
 
 __all__ = [
@@ -21,6 +23,9 @@ __all__ = [
     "elbo_curve",
     "pit_histogram",
     "predicted_against_true",
+    "prior_functions",
+    "prior_targets",
+    "rank_histogram",
     "regression_bands",
     "reliability_diagram",
     "risk_coverage_curve",

@@ -15,9 +15,13 @@ from matplotlib.figure import Figure
 
 from bayesnn import plots
 from bayesnn.predictive import Predictive
+from bayesnn.simulated import RankStatistics
 from bayesnn.uncertainty import scores
 
 LABELS, TARGETS, TWO = torch.arange(N) % 3, LOC[0], torch.randn(N, 2, generator=torch.Generator().manual_seed(0))
+
+
+RANKS = RankStatistics(torch.arange(200)[:, None] % 100, ("slope",), 99)
 
 
 def classifier(x):
@@ -35,6 +39,9 @@ PLOTS = {
     "pit_histogram": lambda ax: plots.pit_histogram(REALS, TARGETS, ax=ax),
     "aleatoric_epistemic": lambda ax: plots.aleatoric_epistemic({"one": CLASSES, "two": CLASSES[:5]}, ax=ax),
     "elbo_curve": lambda ax: plots.elbo_curve(FITS["settling"], ax=ax),
+    "prior_functions": lambda ax: plots.prior_functions(X, REALS, data=(X, LOC[0]), ax=ax),
+    "prior_targets": lambda ax: plots.prior_targets(REALS, TARGETS, ax=ax),
+    "rank_histogram": lambda ax: plots.rank_histogram(RANKS, ax=ax),
 }
 MAPS = {"decision_map": lambda ax: plots.decision_map(classifier, TWO, LABELS, resolution=9, ax=ax)}
 

@@ -1,0 +1,99 @@
+"""What a model says before any data: functions drawn from its prior, and the targets they make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from bayesnn.plots.canvas import COLOURS, new_axes
+from bayesnn.predictive import Predictive, expect_predictive
+
+__all__ = ["prior_functions", "prior_targets"]
+
+_LEVEL = 0.9
+
+
+def prior_functions(
+    x: Any,
+    predictive: Predictive,
+    *,
+    data: tuple[Any, Any] | None = None,
+    num_functions: int = 20,
+    ax: Axes | None = None,
+) -> Axes:
+    """Functions drawn from a prior over one input, with the band that holds 90 % of the targets they make.
+
+    Args:
+        x: Inputs ``(N,)`` or ``(N, 1)``.
+        predictive: Predictions there by `bayesnn.prior_predictive`'s posterior, of one real target.
+        data: Points ``(x, y)`` to show: should the prior hold them?
+        num_functions: How many functions to draw.
+        ax: Where to draw.
+
+    Raises:
+        ValueError: If x are not the inputs that were predicted, or targets are classes or several.
+    """
+    expect_predictive(predictive)
+    at = torch.as_tensor(x).detach().cpu().flatten()
+    if len(at) != len(predictive):
+        raise ValueError(
+            f"x must be the inputs that were predicted, one number each, N = {len(predictive)}; got {len(at)}."
+        )
+    if predictive.event_shape or predictive.has_enumerate_support:
+        raise ValueError("prior_functions draws one real target; of classes or several targets write prior_targets.")
+    ax, order = new_axes(ax), at.argsort()
+    low, high = (end.cpu()[order].numpy() for end in predictive.interval(_LEVEL))
+    means = predictive.members.mean[:num_functions].cpu()[:, order].numpy()
+    ax.fill_between(at[order].numpy(), low, high, color=COLOURS["aleatoric"], alpha=0.3, lw=0, label="90 % of targets")
+    lines = ax.plot(at[order].numpy(), means.T, color=COLOURS["epistemic"], alpha=0.6, lw=0.9)
+    lines[0].set_label("drawn functions")
+    if data is not None:
+        points = (torch.as_tensor(part).detach().cpu().flatten().numpy() for part in data)
+        ax.plot(*points, ".", color="black", ms=3, label="data")
+    ax.set(xlabel="x", ylabel="y")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    return ax
+
+
+def prior_targets(predictive: Predictive, y: Any = None, *, ax: Axes | None = None) -> Axes:
+    """What targets a prior makes beside the data's own: their density; of classes, how sure drawn classifiers are.
+
+    Args:
+        predictive: Predictions by `bayesnn.prior_predictive`'s posterior.
+        y: The data's targets.
+        ax: Where to draw.
+
+    Returns:
+        The axes; of targets in the units of ``y``, cut where 1 % of the drawn ones lie beyond, on either side.
+    """
+    expect_predictive(predictive)
+    ax = new_axes(ax)
+    if predictive.has_enumerate_support:
+        largest = predictive.member_log_probs.exp().max(-1).values.flatten().cpu().numpy()
+        ax.hist(largest, list(np.linspace(0, 1, 41)), density=True, color=COLOURS["epistemic"], alpha=0.6)
+        ax.set(xlabel="largest class probability of a drawn classifier", ylabel="density", xlim=(0, 1))
+        return ax
+    drawn = _sampled(predictive).flatten().cpu().double().numpy()
+    drawn = drawn[np.isfinite(drawn)]
+    own = None if y is None else torch.as_tensor(y).flatten().double().cpu().numpy()
+    low, high = np.quantile(drawn, [0.01, 0.99])
+    if own is not None:
+        low, high = min(low, own.min()), max(high, own.max())
+    edges = list(np.linspace(low, high, 61))
+    ax.hist(drawn, edges, density=True, color=COLOURS["epistemic"], alpha=0.6, label="drawn from the prior")
+    if own is not None:
+        ax.hist(own, edges, density=True, histtype="step", color="black", label="data")
+    ax.set(xlabel="target (units of y)", ylabel="density")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    return ax
+
+
+def _sampled(predictive: Predictive) -> Tensor:
+    """A target from each member, by a state of its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return predictive.members.sample()
