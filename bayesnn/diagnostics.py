@@ -17,12 +17,11 @@ from bayesnn.data import as_training_data
 from bayesnn.diagnosis import Diagnosis, Finding
 from bayesnn.guides import AutoNormal
 from bayesnn.held_out_checks import held_out_findings
-from bayesnn.inspected import Inspection
+from bayesnn.inspected import Inspection, member_log_likelihood
 from bayesnn.mixing import FEWEST_EFFECTIVE, HIGHEST_RHAT
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.sensitivity import sensitivities
 from bayesnn.site_divergences import site_divergences
-from bayesnn.streamed import blockwise
 
 __all__ = ["diagnose"]
 
@@ -207,7 +206,7 @@ def _of_draws(
         chosen = torch.linspace(0, len(x) - 1, min(len(x), _MOST_DATA)).round().long().unique()
     found: Inspection = posterior.inspection(x[chosen])
     assert found.predictive is not None
-    log_likelihood = _log_likelihood(found.predictive, found.predictive.checked(y[chosen])).double().cpu()
+    log_likelihood = member_log_likelihood(found.predictive, found.predictive.checked(y[chosen])).cpu()
     figures, findings = {}, []
     if found.log_density is not None and found.log_priors:
         prior = torch.stack([value.double().cpu() for value in found.log_priors.values()]).sum(0)
@@ -250,9 +249,3 @@ def _of_chains(figures: dict[str, float]) -> list[Finding]:
         complaints.append(f"{figures['num_divergences']:.0f} steps diverged")
     advice = "raise num_warmup and num_samples, raise target_accept, or use a smaller network"
     return [Finding("chains apart", f"{'; '.join(complaints)}.", advice)] if complaints else []
-
-
-@blockwise
-def _log_likelihood(predictive: Any, y: Tensor) -> Tensor:
-    """Of each datum at each draw ``(N, S)``, in nats."""
-    return predictive.members.log_prob(y).movedim(1, 0)

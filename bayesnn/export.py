@@ -13,7 +13,7 @@ from bayesnn.arviz_data import Variables, inference_data
 from bayesnn.catalogue import VERSION
 from bayesnn.checks import check_count
 from bayesnn.data import as_inputs, as_training_data, batches, brings_targets
-from bayesnn.inspected import Inspection
+from bayesnn.inspected import Inspection, member_log_likelihood
 from bayesnn.predictive import Predictive
 from bayesnn.seeding import seeded
 from bayesnn.site_names import labels_of_sites, site_axes
@@ -113,7 +113,7 @@ def to_arviz(
     likelihood = None
     if targets is not None:
         target = predictive.checked(targets)
-        likelihood = _log_likelihood(predictive, target)
+        likelihood = member_log_likelihood(predictive, target)
         groups["log_likelihood"] = {"y": axes.of_inputs(likelihood)}
         groups["observed_data"] = {"y": (_data_axes(target, "datum", ["target"]), _array(target))}
     groups["log_prior"] = {name: axes(value) for name, value in found.log_priors.items()}
@@ -252,17 +252,11 @@ def _targets(predictive: Predictive, seed: int) -> Tensor:
         return _targets_of(predictive)
 
 
-@blockwise
-def _log_likelihood(predictive: Predictive, y: Tensor) -> Tensor:
-    """Log-likelihood of each datum at each draw ``(N, S)``, in nats."""
-    return predictive.members.log_prob(y).movedim(1, 0)
-
-
 def _statistics(found: Inspection, log_likelihood: Tensor | None) -> dict[str, Tensor]:
     stats = dict(found.statistics)
     if found.log_priors and log_likelihood is not None:
         prior = torch.stack([value.double() for value in found.log_priors.values()]).sum(0)
-        stats["lp"] = prior + log_likelihood.double().sum(0)
+        stats["lp"] = prior + log_likelihood.sum(0)
     if found.log_density is not None:
         stats["log_q"] = found.log_density
     return stats

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
+from bayesnn.members import mapped
 from bayesnn.predictive import Predictive
+from bayesnn.streamed import blockwise
 
-__all__ = ["Inspection"]
+__all__ = ["Inspection", "member_log_likelihood"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,3 +38,19 @@ class Inspection:
     log_density: Tensor | None = None
     chains: tuple[int, ...] = ()
     statistics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@blockwise
+@torch.no_grad()
+def member_log_likelihood(predictive: Predictive, y: Tensor) -> Tensor:
+    """Log-likelihood of each datum at each draw ``(N, S)`` in nats, in double precision.
+
+    In single precision a class of probability near 1 has the logarithm 0 at every draw; its leave-one-out ratios then
+    do not differ, and ArviZ has no number for them.
+
+    Args:
+        predictive: Predictions for N inputs.
+        y: Their targets, as `Predictive.checked` gives them.
+    """
+    members = mapped(lambda t: t.double() if t.is_floating_point() else t, predictive.members)
+    return members.log_prob(y.double() if y.is_floating_point() else y).movedim(1, 0)

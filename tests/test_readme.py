@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -48,3 +49,15 @@ def test_classes_mistakes_and_another_world(capsys):
     printed = capsys.readouterr().out
     assert all(words in printed for words in ("misclassification", "out-of-distribution", "plain", "bayesian"))
     assert world["out_of_distribution"](world["inside"], world["outside"]).best > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping")  # ArviZ 0.23 with matplotlib 3.11
+def test_before_the_fit_and_after_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    world = {}
+    exec(EXAMPLES[4], world)
+    printed = capsys.readouterr().out
+    assert all(words in printed for words in ("nothing to warn of", "elbo_gain", "noise_scale", "elpd_loo"))
+    assert (tmp_path / "fit.nc").stat().st_size > 10_000
+    plt.close("all")
