@@ -50,7 +50,7 @@ format: install
 
 # The pinned versions, made anew. The file holds no addresses.
 constraints:
-	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --extra dev --extra docs pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf .venv .venv-arviz .pytest_cache .mypy_cache .ruff_cache results
