@@ -4,13 +4,15 @@ BIN := .venv/bin
 # Tiny networks are faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-slow test-all test-arviz check format install constraints clean
+.PHONY: help demo test test-slow test-all test-arviz check format docs notebooks install constraints clean
 
 help:
 	@echo "make demo      set up, then run the main job on real data (bayesnn compare digits)"
 	@echo "make test      set up, then lint, types and the quick tests"
 	@echo "make test-all  the same and the slow statistical checks"
-	@echo "make test-arviz  the export on ArviZ 1.x (needs Python 3.12 or later)"
+	@echo "make test-arviz the export on ArviZ 1.x (needs Python 3.12 or later)"
+	@echo "make docs      set up, then build the site into docs/_build/html"
+	@echo "make notebooks set up, then run every notebook in full and keep what it said (half an hour)"
 	@echo "make check     lint and types only"
 	@echo "make format    let ruff format and mend the code"
 
@@ -43,6 +45,17 @@ test-arviz:
 	test -x .venv-arviz/bin/python || $(ARVIZ_PYTHON) -m venv .venv-arviz
 	.venv-arviz/bin/python -m pip install --quiet --disable-pip-version-check "arviz>=1.2" "h5netcdf[h5py]" matplotlib pytest zarr
 	PYTHONPATH=. .venv-arviz/bin/python -m pytest --noconftest -p no:cacheprovider -q -c /dev/null --rootdir tests tests/test_arviz_data.py
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,docs]" -c constraints.txt
+	touch $@
+
+docs: .venv/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+notebooks: install
+	$(BIN)/python docs/run_notebooks.py
 
 format: install
 	$(BIN)/ruff format .

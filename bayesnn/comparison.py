@@ -93,6 +93,11 @@ def compare(
     Raises:
         TypeError: If the methods are not fitted ones by name.
         ValueError: If the data do not suit them.
+
+    Example:
+        >>> standard = lambda x: Predictive(torch.distributions.Normal(x.mT, 1.0))
+        >>> compare({"standard": standard}, torch.zeros(3, 1), torch.ones(3)).rows[0]["rmse"]
+        1.0
     """
     if not isinstance(posteriors, Mapping) or not all(callable(posterior) for posterior in posteriors.values()):
         raise TypeError('compare needs fitted methods by name: compare({"svi": posterior}, x_test, y_test).')

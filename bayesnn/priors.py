@@ -101,7 +101,7 @@ def laplace(scale: float = 1.0) -> Prior:
 
 
 def student_t(scale: float = 1.0, degrees_of_freedom: float = 3.0) -> Prior:
-    """A zero-mean Student-t of the given scale and degrees of freedom for every parameter: heavy tails."""
+    """A zero-mean Student-t of scale ``scale`` and ``degrees_of_freedom`` for every parameter: heavy tails."""
     _check_scale(scale)
     if not degrees_of_freedom > 0:
         raise ValueError(f"degrees_of_freedom must be positive; got {degrees_of_freedom}.")
@@ -229,7 +229,7 @@ def describe(prior: Distribution) -> str:
 
 
 def listing(priors: Mapping[str, Distribution]) -> str:
-    """A line for each site: its name, its shape and its prior."""
+    """A line for each site of ``priors``: its name, its shape and its prior."""
     width = max(map(len, priors))
     shapes = {name: str(tuple(prior.batch_shape + prior.event_shape)) for name, prior in priors.items()}
     return "\n".join(f"  {name:{width}}  {shapes[name]:14} {describe(prior)}" for name, prior in priors.items())

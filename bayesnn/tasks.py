@@ -111,6 +111,9 @@ def misclassification(
         largest: Which share of the errors of real targets is large.
         num_bootstrap: Resamples of the inputs behind the intervals, drawn of both kinds apart; 0 for no intervals.
 
+    Returns:
+        For each score of uncertainty how well it detects the mistakes.
+
     Raises:
         ValueError: If ``y`` does not have one target for each input, or a setting is out of range.
 
@@ -154,8 +157,17 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
         outside: Predictions of the same posterior for inputs from elsewhere.
         num_bootstrap: Resamples of the inputs behind the intervals, drawn of both kinds apart; 0 for no intervals.
 
+    Returns:
+        For each score of uncertainty how well it detects inputs from elsewhere.
+
     Raises:
         ValueError: If the two are not of one posterior.
+
+    Example:
+        >>> sure, unsure = torch.tensor([[[0.9, 0.1]]]), torch.tensor([[[0.5, 0.5]]])
+        >>> inside, outside = (Predictive(torch.distributions.Categorical(probs)) for probs in (sure, unsure))
+        >>> out_of_distribution(inside, outside).auroc["entropy"]
+        1.0
     """
     expect_predictive(inside)
     expect_predictive(outside)

@@ -3,10 +3,6 @@
 import shutil
 from pathlib import Path
 
-import latex2mathml.converter
-from docutils import nodes
-from sphinx.writers.html5 import HTML5Translator
-
 import bayesnn
 
 HERE = Path(__file__).parent
@@ -18,12 +14,12 @@ copyright = "2026, the bayesnn authors"
 language = "en"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
+extensions += ["sphinx-mathjax-offline"]  # formulas without anything from elsewhere
 exclude_patterns = ["_build", "Thumbs.db"]
 html_theme = "furo"
 html_title = "bayesnn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {
@@ -35,7 +31,7 @@ myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # `make notebooks` runs them, and what they said then is committed with them
 nb_merge_streams = True
-nb_output_stderr = "remove"  # progress bars
+nb_output_stderr = "show"  # warnings, which are part of the story
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
@@ -54,25 +50,3 @@ SHOWN = HERE / "notebooks"
 SHOWN.mkdir(exist_ok=True)
 for path in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
     shutil.copy(path, SHOWN / path.name)
-
-
-def _mathml(latex: str, display: str) -> str:
-    """Formulas as MathML, which browsers draw themselves: no script, and nothing from elsewhere."""
-    return latex2mathml.converter.convert(latex, display=display)
-
-
-def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
-    self.body.append(_mathml(node.astext(), "inline"))
-    raise nodes.SkipNode
-
-
-def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
-    latex = node.astext()
-    if r"\\" in latex and r"\begin" not in latex:
-        latex = r"\begin{aligned}" + latex + r"\end{aligned}"
-    self.body.append(f'<div class="formula">{_mathml(latex, "block")}</div>')
-    raise nodes.SkipNode
-
-
-def setup(app: object) -> None:
-    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))

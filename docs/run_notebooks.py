@@ -6,6 +6,7 @@ With BAYESNN_SMOKE set, loops are short, and nothing is written unless --out say
 
 import argparse
 import os
+import re
 import time
 from pathlib import Path
 
@@ -23,11 +24,22 @@ def run(source: Path):
     NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=where).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times, which differ from run to run
+        if cell.cell_type == "code":
+            cell.outputs = [kept for output in cell.outputs if (kept := told(output)) is not None]
     # What a kernel says of itself differs from machine to machine.
     notebook.metadata = {
         name: notebook.metadata[name] for name in ("kernelspec", "jupytext") if name in notebook.metadata
     }
     return notebook
+
+
+def told(output):
+    """An output without places of this machine; of what was said aside only warnings, by their words."""
+    if output.get("name") != "stderr":
+        return output
+    said = re.findall(r"^\S+:\d+: (\w*Warning: .*)$", output["text"], flags=re.MULTILINE)
+    said = [line for line in dict.fromkeys(said) if not line.startswith("TqdmWarning")]
+    return output | {"text": "\n".join(said) + "\n"} if said else None
 
 
 def main() -> None:

@@ -67,8 +67,8 @@ plots.uncertain_pictures(split.x_ood[surest], unseen[surest], classes=split.clas
 # %% [markdown]
 # ## The same pictures, to the Bayesian network
 #
-# Its draws disagree: some say 3, others 5 or 7. That disagreement is the *epistemic* part, blue below. It is what a plain
-# network cannot have: it has one draw, which always agrees with itself.
+# Its draws disagree with each other. That disagreement is the *epistemic* part, blue below. It is what a plain network cannot
+# have: it has one draw, which always agrees with itself.
 
 # %%
 plots.uncertain_pictures(split.x_ood[surest], posterior(split.x_ood[surest]), classes=split.classes)
@@ -99,9 +99,10 @@ plots.aleatoric_epistemic(groups)
 
 # %%
 inside, outside = posterior(split.x_test), posterior(split.x_ood)
-print("plain   ", out_of_distribution(plain(split.x_test), plain(split.x_ood)).auroc)
-print("bayesian", out_of_distribution(inside, outside).auroc)
-plots.detection_histogram(scores(inside)["entropy"], scores(outside)["entropy"], score="entropy (nats)")
+for name, fitted in {"plain": plain, "bayesian": posterior}.items():
+    found = out_of_distribution(fitted(split.x_test), fitted(split.x_ood)).auroc
+    print(f"{name:>8}: entropy {found['entropy']:.3f}, mutual information {found['mutual_information']:.3f}")
+plots.detection_histogram(scores(inside)["entropy"], scores(outside)["entropy"], score="entropy")
 
 # %% [markdown]
 # ## What we learnt

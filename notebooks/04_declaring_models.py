@@ -135,16 +135,17 @@ class Corrected(nn.Module):
     def forward(self, x, y=None):
         spread = pyro.sample("spread", dist.HalfNormal(2.0))
         slope = pyro.sample("slope", dist.Normal(torch.zeros(3), spread).to_event(1))
-        offset = pyro.sample("offset", dist.Normal(0.0, 20.0))
-        first = pyro.sample("first", dist.Normal(torch.zeros(10, 3), 1.0).to_event(2))
-        second = pyro.sample("second", dist.Normal(torch.zeros(10), 1.0).to_event(1))
+        offset = pyro.sample("offset", dist.Normal(10.0, 3.0))
+        first = pyro.sample("first", dist.Normal(torch.zeros(20, 3), 1.0).to_event(2))
+        shift = pyro.sample("shift", dist.Normal(torch.zeros(20), 1.0).to_event(1))
+        second = pyro.sample("second", dist.Normal(torch.zeros(20), 1.0).to_event(1))
         noise = pyro.sample("noise", dist.LogNormal(-1.0, 1.0))
-        mean = offset + x @ slope + torch.tanh(x @ first.mT) @ second
+        mean = offset + x @ slope + torch.tanh(x @ first.mT + shift) @ second
         with pyro.plate("data", len(x)):
             return pyro.sample("y", dist.Normal(mean, noise), obs=y)
 
 
-own = fit_svi(Corrected(), x, y, progress=False, num_epochs=50 if SMOKE else 5000)
+own = fit_svi(Corrected(), x, y, progress=False, num_epochs=50 if SMOKE else 3000)
 print(own)
 print("slopes", own.weights["slope"].mean(0), "noise", float(own.weights["noise"].mean()))
 print("RMSE", float((own(test_x).mean - test_y).square().mean().sqrt()))

@@ -54,7 +54,7 @@ x, y = split.x_train, split.y_train
 
 # %%
 torch.manual_seed(0)
-network = networks.mlp(1, 2, hidden=(50, 50), activation="tanh", dropout=0.05)
+network = networks.mlp(1, 2, hidden=(50,), activation="tanh", dropout=0.05)
 model = BayesianNeuralNetwork(network, likelihood=likelihoods.heteroscedastic_gaussian)
 fits = {
     "svi": fit_svi(model, x, y, start="map", **short),

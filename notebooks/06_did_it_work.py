@@ -60,7 +60,7 @@ torch.manual_seed(0)
 network = nn.Sequential(nn.Flatten(), networks.mlp(64, 9, hidden=(100, 100)))
 textbook = BayesianNeuralNetwork(network, priors.fan_in_normal(fit="tensor"), likelihoods.categorical)
 bad = fit_svi(textbook, x, y, warmup=0.0, rotate=False, init_scale=0.01, learning_rate=0.003, **short)
-print(evaluate(bad(split.x_test), split.y_test))
+print({name: round(value, 3) for name, value in evaluate(bad(split.x_test), split.y_test).items()})
 
 # %%
 diagnose(bad, x, y, progress=False)
@@ -82,7 +82,7 @@ _ = plots.elbo_curve(good.history, ax=axes[1]).set_title("the defaults", fontsiz
 # it never is in a network, and that leave-one-out is not to be relied on here.
 
 # %%
-print(evaluate(good(split.x_test), split.y_test))
+print({name: round(value, 3) for name, value in evaluate(good(split.x_test), split.y_test).items()})
 diagnose(good, x, y, held_out=held_out, progress=False)
 
 # %% [markdown]
@@ -93,7 +93,7 @@ diagnose(good, x, y, held_out=held_out, progress=False)
 # %%
 early = fit_svi(model, x, y, num_epochs=5, progress=False)
 found = diagnose(early, x, y, progress=False)
-print(found.figures["elbo_gain"], "nats per datum still to gain:", [finding.name for finding in found.warnings])
+print(f"{found.figures['elbo_gain']:.2f} nats per datum still to gain:", [finding.name for finding in found.warnings])
 
 # %% [markdown]
 # ## Posterior predictive checks and leave-one-out

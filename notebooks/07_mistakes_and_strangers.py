@@ -98,7 +98,7 @@ out_of_distribution(inside, outside)
 
 # %%
 found = scores(inside)["mutual_information"], scores(outside)["mutual_information"]
-plots.detection_histogram(*found, score="mutual information (nats)")
+plots.detection_histogram(*found, score="mutual information")
 
 # %% [markdown]
 # The strangers of which it is *least* uncertain: what it would let pass.

@@ -185,6 +185,15 @@ def beta_weighted(members: Distribution, y: Tensor, beta: float, target: Affine)
     :math:`\beta = 1` all pull alike, as in least squares. The published loss does not divide by the mean; here the
     weight of the data against the prior stays what it is, and a change of units changes nothing.
 
+    Args:
+        members: What the likelihood says of the targets, batch shape ``(..., N)``.
+        y: The targets.
+        beta: The power; 0 for no weights.
+        target: Map to the target's units.
+
+    Returns:
+        ``(..., N)``, in nats.
+
     References:
         Seitzer et al. (2022), On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural
         Networks, arXiv:2203.09168, equation 5.

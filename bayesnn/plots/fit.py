@@ -12,7 +12,15 @@ __all__ = ["elbo_curve"]
 
 
 def elbo_curve(history: History, *, ax: Axes | None = None) -> Axes:
-    """The ELBO of each epoch with its two terms, per datum."""
+    """The ELBO of each epoch with its two terms, per datum.
+
+    Args:
+        history: What happened in a variational fit, ``posterior.history``.
+        ax: Where to draw.
+
+    Raises:
+        ValueError: If it is not that of a variational fit.
+    """
     ax = new_axes(ax)
     if not history.epochs or "kl" not in history.epochs[0]:
         raise ValueError("elbo_curve needs the history of a variational fit of one epoch at least.")

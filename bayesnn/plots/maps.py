@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bayesnn.plots.canvas import COLOURS, new_axes
+from bayesnn.plots.canvas import COLOURS, Picture, new_axes
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.uncertainty import decompose
 
@@ -97,7 +97,7 @@ def decision_maps(
         6
     """
     answers = _ask(posterior, x, y, resolution, margin)
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    figure = Picture(figsize=(11, 3.2), layout="constrained")
     largest = float(_value(answers.predictive, "total").max())
     for part, ax in zip(_PARTS, figure.subplots(1, 3), strict=True):
         _draw(answers, part, largest, ax)

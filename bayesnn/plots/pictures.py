@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from bayesnn.plots.canvas import COLOURS
+from bayesnn.plots.canvas import COLOURS, Picture
 from bayesnn.predictive import Predictive
 from bayesnn.uncertainty import decompose
 
@@ -48,7 +48,7 @@ def uncertain_pictures(
     chosen = parts.total.argsort(descending=True)[:num_pictures].tolist()
     columns = min(6, len(chosen))
     rows = 2 * -(-len(chosen) // columns)
-    figure = Figure(figsize=(max(1.5 * columns, 3.0), 1.15 * rows), layout="constrained")
+    figure = Picture(figsize=(max(1.5 * columns, 3.0), 1.15 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=[3, 1] * (rows // 2))
     largest = max(float(parts.total[chosen].max()), 1e-9)
     for ax in axes.flat:

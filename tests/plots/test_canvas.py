@@ -108,3 +108,9 @@ def test_the_gallery_shows_every_picture_that_its_command_draws(tmp_path, monkey
     assert {name for name in drawn if not (root / "docs" / "pictures" / name).exists()} == set()
     assert {path.name for path in tmp_path.iterdir() if path.stat().st_size > 60_000} == set()
     assert {name for name in plots.__all__ if name != "COLOURS" and f"plots.{name}(" not in page} == set()
+
+
+def test_a_notebook_shows_an_axes_and_a_sheet_of_ones_own():
+    for made in (plots.elbo_curve(FITS["settling"]), plots.uncertain_pictures(torch.rand(3, 4, 4), CLASSES[:3])):
+        assert made._repr_png_()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert not hasattr(plots.elbo_curve(FITS["settling"], ax=Figure().subplots()), "_repr_png_")

@@ -1,0 +1,62 @@
+"""Every public name is told: the sections of its docstring, and its place in the API reference."""
+
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import bayesnn
+from bayesnn import plots
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "api.md").read_text(encoding="utf-8")
+PARTS = ("datasets", "likelihoods", "networks", "priors")
+PUBLIC = {name: getattr(bayesnn, name) for name in bayesnn.__all__ if name not in PARTS}
+SHOWN = {f"{part}.{name}": getattr(import_module(f"bayesnn.{part}"), name)
+         for part in PARTS for name in import_module(f"bayesnn.{part}").__all__}  # fmt: skip
+SHOWN |= {f"plots.{name}": getattr(plots, name) for name in plots.__all__}
+
+
+def told(name):
+    """Names that the reference has an entry for."""
+    return re.search(rf"^\.\. auto(function|class|data):: bayesnn\.[\w.]*\b{re.escape(name)}$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [*PUBLIC, *SHOWN])
+def test_it_has_its_place_in_the_reference(name):
+    assert told(name.rpartition(".")[2]), f"docs/api.md must have an entry for {name}"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_its_docstring_has_its_sections(name):
+    value = PUBLIC[name]
+    text = inspect.getdoc(value)
+    arguments = inspect.signature(value).parameters if inspect.isfunction(value) else {}
+    sections = re.findall(r"^(Args|Attributes|Returns|Raises|References|Example):$", text, re.MULTILINE)
+    if inspect.isfunction(value):
+        assert {"Args", "Returns", "Example"} <= set(sections) or not arguments
+        named = re.search(r"^Args:\n((?:    .*\n|\n)+)", text, re.MULTILINE).group(1)
+        missing = [key for key in arguments if not re.search(rf"^    \*{{0,2}}{key}:", named, re.MULTILINE)]
+        assert missing == [], f"{name} does not tell {missing}"
+    else:
+        assert {"Args", "Attributes"} & set(sections)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_stands_in_a_part_is_told_too(name):
+    value = SHOWN[name]
+    assert inspect.getdoc(value) or not inspect.isfunction(value) | inspect.isclass(value)  # names of types have none
+    if inspect.isfunction(value):
+        missing = [
+            key for key in inspect.signature(value).parameters if not re.search(rf"\b{key}\b", inspect.getdoc(value))
+        ]
+        assert missing == [], f"{name} does not tell {missing}"
+
+
+def test_every_page_has_its_place_in_the_site():
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
+    pages |= {f"notebooks/{path.stem}" for path in (DOCS.parent / "notebooks").glob("*.py")}
+    assert {page for page in pages if not re.search(rf"^{re.escape(page)}$", index, re.MULTILINE)} == set()
