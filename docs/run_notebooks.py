@@ -39,7 +39,8 @@ def told(output):
         return output
     said = re.findall(r"^\S+:\d+: (\w*Warning: .*)$", output["text"], flags=re.MULTILINE)
     said = [line for line in dict.fromkeys(said) if not line.startswith("TqdmWarning")]
-    return output | {"text": "\n".join(said) + "\n"} if said else None
+    output["text"] = "\n".join(said) + "\n"
+    return output if said else None
 
 
 def main() -> None:

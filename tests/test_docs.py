@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 import bayesnn
 from bayesnn import plots
@@ -60,3 +61,21 @@ def test_every_page_has_its_place_in_the_site():
     pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
     pages |= {f"notebooks/{path.stem}" for path in (DOCS.parent / "notebooks").glob("*.py")}
     assert {page for page in pages if not re.search(rf"^{re.escape(page)}$", index, re.MULTILINE)} == set()
+
+
+@pytest.mark.slow
+def test_a_table_of_ones_own_with_text_headers_and_raw_units(tmp_path, monkeypatch, capsys):
+    """The page that new users copy from, verbatim."""
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "install.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    generator = torch.Generator().manual_seed(0)
+    area, rooms = 40 + 120 * torch.rand(300, generator=generator), torch.randint(1, 7, (300,), generator=generator)
+    year = torch.randint(1900, 2024, (300,), generator=generator)
+    price = 3000 * area + 20_000 * rooms + 1500 * (year - 1900) + 30_000 * torch.randn(300, generator=generator)
+    lines = [f"{a:.1f},{r},{t},{p:.0f}" for a, r, t, p in zip(area, rooms, year, price, strict=True)]
+    (tmp_path / "houses.csv").write_text("\n".join(["area_m2,rooms,year,price_eur", *lines]))
+    monkeypatch.chdir(tmp_path)
+    world = {}
+    exec(code, world)
+    assert "nothing to warn of" in capsys.readouterr().out
+    error = world["posterior"](world["x"]).mean - torch.tensor(world["y"].to_numpy())
+    assert 20_000 < float(error.square().mean().sqrt()) < 40_000
