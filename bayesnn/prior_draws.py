@@ -50,7 +50,7 @@ def prior_predictive(
     It warns when the prior says what the data's scale makes absurd: of real targets, when the mean of a drawn function
     varies over the inputs more than thirty times as much as the targets do, or less than a thirtieth as much; of
     classes, when drawn classifiers are certain of nearly every input, or of none; of positive targets and counts, when
-    a drawn mean is beyond a thousand times the largest target.
+    the largest mean of a drawn function is, in the median, beyond a thousand times the largest target.
 
     Args:
         model: A `BayesianNeuralNetwork`, or any Pyro model ``model(x, y=None)`` with one observed site.
@@ -64,7 +64,8 @@ def prior_predictive(
     Returns:
         A posterior whose method is ``"prior"``. Its ``summary`` tells ``spread``, the median over draws of how much the
         mean varies over the inputs, in the targets' own standard deviations; or of classes ``max_probability``, the
-        mean largest one.
+        mean largest one; or of counts and positive targets ``spread``, the median over draws of the largest mean, in
+        largest targets. Of constant targets it tells nothing.
 
     Raises:
         TypeError: If model or data are of the wrong kind.
@@ -133,12 +134,14 @@ def _judged(predictive: Predictive, y: Tensor) -> tuple[dict[str, float], str]:
             words = "classifiers drawn from the prior are certain of nearly every input"
         elif largest < even + _INDIFFERENT:
             words = "classifiers drawn from the prior find all classes alike for nearly every input"
-        scale = "narrower" if largest > 0.5 else "wider"
+        scale = "narrower" if largest > _CERTAIN else "wider"
         told = f" (mean largest probability {largest:.3g}): take a {scale} prior, as priors.fan_in_normal(scale=...)."
         return {"max_probability": largest}, f"{words}{told}" if words else ""
     mean = predictive.members.mean.double().reshape(predictive.num_samples, len(predictive), -1)
     flat = y.double().reshape(len(y), -1)
     support = predictive.support
+    if not bool((flat.std(0) > 0).all()):  # constant targets have no scale to hold a prior against
+        return {}, ""
     if support is not None and (support.is_discrete or bool((flat > 0).all() and _is_positive(predictive))):
         worst = float((mean.amax(1) / flat.abs().amax(0).clamp_min(1e-30)).nan_to_num(nan=torch.inf).median())
         words = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -25,14 +26,14 @@ def signal_to_noise(posterior: WeightPosterior) -> dict[str, Tensor]:
 
     Returns:
         A tensor in the shape of each parameter, by name; from the guide itself where it is mean-field, from the draws
-        otherwise.
+        otherwise. A weight whose mean is 0 has 0, without noise too, as after `pruned`.
 
     Raises:
         TypeError: If it is no posterior of a network's weights.
         ValueError: If it has one draw only, and so no noise.
 
     References:
-        Graves (2011), Practical Variational Inference for Neural Networks, NIPS, section 6; Blundell et al. (2015),
+        Graves (2011), Practical Variational Inference for Neural Networks, NIPS, on pruning; Blundell et al. (2015),
         Weight Uncertainty in Neural Networks, arXiv:1505.05424, section 5.1.
 
     Example:
@@ -47,14 +48,14 @@ def signal_to_noise(posterior: WeightPosterior) -> dict[str, Tensor]:
     names = _names(posterior)
     if isinstance(posterior.guide, AutoNormal) and all(name in posterior.guide.real_moments() for name in names):
         moments = posterior.guide.real_moments()
-        return {name: moments[name][0].abs() / moments[name][1] for name in names}
+        return {name: _ratio(*moments[name]).to(posterior.device) for name in names}  # the guide stays where it was
     if posterior.num_samples < 2:
         raise ValueError(
             f"signal over noise needs two draws at least; {posterior.method} has one. Fit by fit_svi, or any "
             "method with draws."
         )
     drawn = {name: torch.std_mean(posterior.weights[name], 0) for name in names}
-    return {name: mean.abs() / sd for name, (sd, mean) in drawn.items()}
+    return {name: _ratio(mean, sd) for name, (sd, mean) in drawn.items()}
 
 
 @torch.no_grad()
@@ -91,8 +92,8 @@ def pruned(
         tensor(1)
     """
     names = _names(posterior)
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"fraction must be a share of the weights from 0 to 1; got {fraction}. For half write 0.5.")
+    if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 <= fraction <= 1:
+        raise ValueError(f"fraction must be a share of the weights from 0 to 1; got {fraction!r}. For half write 0.5.")
     ranks = by(posterior)
     flat = torch.cat([ranks[name].flatten() for name in names])
     kept = torch.ones(len(flat), dtype=torch.bool, device=flat.device)
@@ -113,6 +114,11 @@ def pruned(
         guide=None,
         density=None,
     )
+
+
+def _ratio(mean: Tensor, sd: Tensor) -> Tensor:
+    """Signal over noise; 0 / 0 is no signal, and would be sorted behind every number."""
+    return torch.where(mean == 0, torch.zeros_like(mean), mean.abs() / sd)
 
 
 def _names(posterior: Any) -> list[str]:

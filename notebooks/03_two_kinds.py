@@ -131,7 +131,8 @@ fits = {
 figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
 for ax, (name, fitted) in zip(axes, fits.items(), strict=True):
     plots.regression_bands(wide, fitted(wide), data=(x, y), ax=ax)
-    ax.set_title(name, fontsize="medium", pad=34)
+    ax.get_legend().remove()
+    ax.set_title(name, fontsize="medium")
     inside, outside = (decompose(fitted(torch.tensor([[at]]))).epistemic.sqrt().item() for at in (0.0, 3.5))
     print(f"{name}: ignorance {inside:.2f} among the data, {outside:.2f} outside")
 

@@ -86,7 +86,7 @@ for likelihood in (likelihoods.gaussian, likelihoods.student_t, likelihoods.hete
 model = BayesianNeuralNetwork(networks.mlp(3, 1, hidden=(4,)), likelihood=likelihoods.gaussian).for_data(x, y)
 trace = pyro.poutine.trace(model).get_trace(x, y)
 for name, site in trace.nodes.items():
-    if site["type"] == "sample":
+    if site["type"] == "sample" and name != "data":  # the plate
         print(f"{name:>12} {tuple(site['value'].shape)!s:>10}  {'observed' if site['is_observed'] else 'latent'}")
 
 # %% [markdown]

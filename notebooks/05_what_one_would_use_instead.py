@@ -71,14 +71,16 @@ for ax, (name, fitted) in zip(axes.flat, fits.items(), strict=False):
     plots.regression_bands(grid, fitted(grid), data=(x, y), ax=ax)
     ax.get_legend().remove()
     ax.set_title(name, fontsize="medium")
-    ax.set_ylim(-6, 6)
+    ax.set_ylim(-3.5, 3.5)
 handles, labels = ax.get_legend_handles_labels()
 axes.flat[-1].legend(handles, labels, frameon=False, loc="center")
 axes.flat[-1].set_axis_off()
 
 # %% [markdown]
-# The plain network has no blue: it does not know that it does not know. Dropout's blue is about as wide among the data as in the
-# gap. The ensemble and the process open up where there are no data; the last layer hardly does, for its features are fixed.
+# The plain network has no blue: it does not know that it does not know. The mean-field posterior knows the gap a little, and
+# nothing beyond the edges: that is its weakness, and no default mends it. Dropout's blue is as wide among the data as away from
+# them. The ensemble's and the last layer's is thin, but in the right places; only the process says aloud that it knows nothing
+# out there, at the price of one noise for all inputs. The table says the same: the area under the ROC curve by the epistemic part.
 
 # %%
 compare(fits, split.x_test, split.y_test, x_ood=split.x_ood)
@@ -86,8 +88,8 @@ compare(fits, split.x_test, split.y_test, x_ood=split.x_ood)
 # %% [markdown]
 # ## A real table
 #
-# Diabetes: ten measurements of 442 patients, and how far the disease went within a year. Little can be predicted, so that what
-# counts is whether the stated uncertainty is right.
+# Diabetes: ten measurements of 442 patients, and how far the disease went within a year. Little of it can be predicted, so that
+# what counts is whether the stated uncertainty is right.
 
 # %%
 table = datasets.diabetes()
@@ -107,7 +109,10 @@ fits = {
 compare(fits, table.x_test, table.y_test)
 
 # %% [markdown]
-# An asterisk marks what cannot be told from the best of its column. Seconds are in the last columns.
+# An asterisk marks what cannot be told from the best of its column. A plain network fits part of the noise, and takes what is
+# left for all of it: its 90 % intervals hold a third of the targets. So do those of Laplace, SWAG and the last layer, which take
+# their noise from such a network. The variational network and the process, which weigh noise against what they do not know, hold
+# nine in ten. Held-out rows to choose the noise on would help the others; these had none.
 
 # %%
 for name, fitted in fits.items():
@@ -117,5 +122,5 @@ for name, fitted in fits.items():
 # %% [markdown]
 # ## What we learnt
 #
-# On one small table most methods cannot be told apart by their error; they differ in whether their intervals hold, in what they
-# say where there are no data, and in what they cost. On a curve, look at the picture first.
+# Methods differ less in their error than in whether their intervals hold, in what they say where there are no data, and in what
+# they cost. No method is best at all of it. Look at the picture first where there is one.

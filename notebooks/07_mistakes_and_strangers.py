@@ -88,7 +88,8 @@ plots.risk_coverage_curve(inside, split.y_test)
 
 # %%
 worst = scores(inside)["entropy"].argsort(descending=True)[:12]
-plots.uncertain_pictures(split.x_test[worst], inside[worst], classes=split.classes)
+truth = [split.classes[int(label)] for label in split.y_test[worst]]
+plots.uncertain_pictures(split.x_test[worst], inside[worst], truth=truth, classes=split.classes)
 
 # %% [markdown]
 # ## Strangers

@@ -75,8 +75,8 @@ def test_a_pyro_model_of_ones_own():
             return pyro.sample("y", dist.Normal(50 + x @ slope, 1.0), obs=y)
 
     x, y = data()
-    prior = prior_predictive(model, x, y, num_samples=S)
-    assert ((prior(x).members.mean.var(0) / x.square().sum(1) - 1).abs() < 5 * (2 / S) ** 0.5).all()
+    prior = prior_predictive(model, x, y, num_samples=1000)
+    assert ((prior(x).members.mean.var(0) / x.square().sum(1) - 1).abs() < 5 * (2 / 1000) ** 0.5).all()
 
 
 SETS = {name: getattr(datasets, name) for name in ("digits", "wine", "breast_cancer", "diabetes")}
@@ -122,6 +122,23 @@ def test_means_without_bounds_are_told(likelihood):
     )
     with pytest.warns(UserWarning, match="reaches .* times the largest target"):
         prior_predictive(model, x, y)
+
+
+@pytest.mark.parametrize("likelihood", [likelihoods.bernoulli, likelihoods.categorical], ids=repr)
+def test_of_two_classes_that_seem_alike_a_wider_prior_is_asked_for(likelihood):
+    """Of two the largest probability is never below 0.5."""
+    x = data()[0].float()
+    outputs = 2 if likelihood is likelihoods.categorical else 1
+    model = BayesianNeuralNetwork(networks.mlp(2, outputs), priors.normal(0.001), likelihood)
+    with pytest.warns(UserWarning, match="find all classes alike for nearly every input .*: take a wider prior"):
+        prior_predictive(model, x, (x[:, 0] > 0).long())
+
+
+@pytest.mark.parametrize("likelihood", [likelihoods.gaussian, likelihoods.poisson], ids=repr)
+def test_constant_targets_have_no_scale_to_judge_by(likelihood):
+    x = data()[0].float()
+    model = BayesianNeuralNetwork(networks.mlp(2, 1), likelihood=likelihood, standardise=False)
+    assert prior_predictive(model, x, torch.zeros(40)).summary == {}  # warnings are errors
 
 
 def test_pictures():

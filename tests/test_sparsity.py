@@ -1,5 +1,7 @@
 """Which weights matter: rankings that are known beforehand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -48,6 +50,11 @@ def test_of_a_mean_field_guide_it_is_the_guides_own(posterior):
     assert_close(signal_to_noise(posterior)["0.weight"], (loc.abs() / scale).detach())
 
 
+def test_it_lives_where_the_draws_do(posterior):
+    elsewhere = replace(posterior, weights={name: value.to("meta") for name, value in posterior.weights.items()})
+    assert {value.device.type for value in signal_to_noise(elsewhere).values()} == {"meta"}
+
+
 def test_the_lowest_are_cut_first():
     one = by_hand()
     order = [["bias"], ["bias", 1], ["bias", 1, 2], ["bias", 1, 2, 0], ["bias", 0, 1, 2, 3]]
@@ -67,6 +74,24 @@ def test_nothing_or_everything_may_go(posterior):
     assert (none.weights["noise_scale"] == posterior.weights["noise_scale"]).all()
 
 
+@pytest.mark.parametrize("number", range(6))
+def test_cutting_again_cuts_the_same(number):
+    """A weight that is 0 in every draw has no signal: it goes first, not last."""
+    once = pruned(by_hand(), number / 5)
+    again = pruned(once, number / 5)
+    assert again.summary == {"pruned": pytest.approx(number / 5)}
+    assert all(torch.equal(again.weights[name], value) for name, value in once.weights.items())
+    assert all((value >= 0).all() for value in signal_to_noise(once).values())
+
+
+def test_a_weight_that_is_the_same_in_every_draw_goes_last():
+    states = [{"weight": torch.tensor([[0.1, 9.0, -9.0, 9.0]]) + d, "bias": torch.zeros(1)} for d in (0.0, 1.0, 2.0)]
+    for state in states:
+        state["weight"][0, 0] = 0.1
+    cut = pruned(from_networks(by_hand().model, states), 4 / 5)
+    assert cut.weights["weight"][0, 0].tolist() == [pytest.approx(0.1), 0, 0, 0]
+
+
 def test_what_says_nothing_costs_nothing(posterior):
     """Columns 1 and 3, and the bias of standardised targets, are noise."""
     x, y = data()
@@ -84,6 +109,9 @@ def test_bad_input_gets_a_sentence(posterior):
     x, y = data()
     with pytest.raises(ValueError, match="a share of the weights from 0 to 1; got 50"):
         pruned(posterior, 50)
+    for strange in ("half", True, float("nan")):
+        with pytest.raises(ValueError, match=f"a share of the weights from 0 to 1; got {strange!r}. For half write"):
+            pruned(posterior, strange)
     alone = fit_map(posterior.model, x, y, num_epochs=1, progress=False)
     with pytest.raises(ValueError, match="two draws at least; map has one"):
         pruned(alone)

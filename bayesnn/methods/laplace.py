@@ -92,7 +92,7 @@ def fit_laplace(
 
     References:
         MacKay (1992), A Practical Bayesian Framework for Backpropagation Networks, Neural Computation 4(3); Immer et
-        al. (2021), Improving predictions of Bayesian neural nets via local linearization, arXiv:2008.08217, section 3,
+        al. (2021), Improving predictions of Bayesian neural nets via local linearization, AISTATS, section 3,
         for the linearised predictive; Daxberger et al. (2021), Laplace Redux, arXiv:2106.14806, for both structures.
 
     Example:

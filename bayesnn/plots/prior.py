@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bayesnn.plots.canvas import COLOURS, new_axes
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.seeding import seeded
 
 __all__ = ["prior_functions", "prior_targets"]
 
@@ -43,11 +46,11 @@ def prior_functions(
         raise ValueError(
             f"x must be the inputs that were predicted, one number each, N = {len(predictive)}; got {len(at)}."
         )
-    if predictive.event_shape or predictive.has_enumerate_support:
+    if predictive.event_shape not in ((), (1,)) or predictive.has_enumerate_support:
         raise ValueError("prior_functions draws one real target; of classes or several targets write prior_targets.")
     ax, order = new_axes(ax), at.argsort()
-    low, high = (end.cpu()[order].numpy() for end in predictive.interval(_LEVEL))
-    means = predictive.members.mean[:num_functions].cpu()[:, order].numpy()
+    low, high = (end.cpu().flatten()[order].numpy() for end in predictive.interval(_LEVEL))
+    means = predictive.members.mean[:num_functions].flatten(1).cpu()[:, order].numpy()
     ax.fill_between(at[order].numpy(), low, high, color=COLOURS["aleatoric"], alpha=0.3, lw=0, label="90 % of targets")
     lines = ax.plot(at[order].numpy(), means.T, color=COLOURS["epistemic"], alpha=0.6, lw=0.9)
     lines[0].set_label("drawn functions")
@@ -68,7 +71,11 @@ def prior_targets(predictive: Predictive, y: Any = None, *, ax: Axes | None = No
         ax: Where to draw.
 
     Returns:
-        The axes; of targets in the units of ``y``, cut where 1 % of the drawn ones lie beyond, on either side.
+        The axes; of targets in the units of ``y``, cut where 1 % of the drawn ones lie beyond, on either side. Bars of
+        counts are whole numbers wide.
+
+    Raises:
+        ValueError: If no drawn target is finite.
     """
     expect_predictive(predictive)
     ax = new_axes(ax)
@@ -79,11 +86,17 @@ def prior_targets(predictive: Predictive, y: Any = None, *, ax: Axes | None = No
         return ax
     drawn = _sampled(predictive).flatten().cpu().double().numpy()
     drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
+        raise ValueError(
+            "targets drawn from a prior must be finite to be shown; none is. Take a narrower prior, as "
+            "priors.fan_in_normal(scale=...)."
+        )
     own = None if y is None else torch.as_tensor(y).flatten().double().cpu().numpy()
     low, high = np.quantile(drawn, [0.01, 0.99])
     if own is not None:
         low, high = min(low, own.min()), max(high, own.max())
-    edges = list(np.linspace(low, high, 61))
+    counts = predictive.support is not None and predictive.support.is_discrete
+    edges = list(_around_counts(low, high) if counts else np.linspace(low, high, 61))
     ax.hist(drawn, edges, density=True, color=COLOURS["epistemic"], alpha=0.6, label="drawn from the prior")
     if own is not None:
         ax.hist(own, edges, density=True, histtype="step", color="black", label="data")
@@ -92,8 +105,13 @@ def prior_targets(predictive: Predictive, y: Any = None, *, ax: Axes | None = No
     return ax
 
 
+def _around_counts(low: float, high: float) -> NDArray[np.float64]:
+    """Edges between whole numbers, about sixty: bars that hold one whole number more than others look like a comb."""
+    width = max(1, math.ceil((high - low) / 60))
+    return np.arange(math.floor(low) - 0.5, math.ceil(high) + width, width)
+
+
 def _sampled(predictive: Predictive) -> Tensor:
     """A target from each member, by a state of its own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0, predictive.device):
         return predictive.members.sample()
