@@ -21,6 +21,7 @@ def runner():
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_it_runs_in_smoke_mode(source, monkeypatch):
     monkeypatch.setenv("BAYESNN_SMOKE", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of its own kernel too, or several wait for each other
     monkeypatch.delenv("BAYESNN_DATA", raising=False)
     runner().run(source)
 
