@@ -37,7 +37,10 @@ _MANY = 0.1
 """Share of data with a bad Pareto shape beyond which leave-one-out figures are said not to be reliable."""
 
 _FEWEST_DRAWS = 25
-_MOST_NUMBERS = 20_000_000
+_MOST_NUMBERS = 3_000_000
+_MOST_IN_FULL = 10_000
+"""Data of which all are run at every draw; of more some must do, and the ratio of all of them is not taken."""
+
 _MOST_DATA = 2000
 
 
@@ -67,7 +70,7 @@ def diagnose(
       weights have many equivalent maxima of which the guide sits on one. What draws say of the function is judged datum
       by datum: ``elbo_loo``'s parts, ``bad_loo_k``, the share of data whose leave-one-out ratios
       :math:`1 / p(y_n \mid \theta_s)` have a shape above 0.7, ``elpd_loo`` in nats per datum, and ``p_loo``, how many
-      numbers were effectively fitted.
+      numbers were effectively fitted. Of more than 10 000 data ``pareto_k`` is left out, and 2000 are left out in turn.
     - *Is it calibrated?* On held-out data: the coverage of 90 % intervals, or accuracy against confidence, within what
       chance allows; and the score against that of the plain network with the same prior, the maximum a posteriori.
     - *Have the chains met?* Of chains R-hat, effective sample size and divergences.
@@ -196,19 +199,19 @@ def _of_draws(
     posterior: Any, x: Tensor, y: Tensor, num_samples: int, seed: int
 ) -> tuple[dict[str, float], list[Finding]]:
     """Pareto shapes: of the guide as a proposal, and of each datum's leave-one-out ratios."""
-    number = min(num_samples, max(100, _MOST_NUMBERS // len(x)))
+    in_full = hasattr(posterior, "weights") and len(x) <= _MOST_IN_FULL  # a process takes a covariance of all inputs
+    some = torch.linspace(0, len(x) - 1, min(len(x), _MOST_DATA)).round().long().unique()
+    chosen = torch.arange(len(x)) if in_full else some
+    number = min(num_samples, max(100, _MOST_NUMBERS // len(chosen)))
     if number > posterior.num_samples and (getattr(posterior, "draws", None) or not hasattr(posterior, "weights")):
         posterior = posterior.resample(number, seed=seed)
     if posterior.num_samples < _FEWEST_DRAWS:
         return {}, []
-    chosen = torch.arange(len(x))
-    if not hasattr(posterior, "weights"):  # a process, whose joint draws take a covariance of all inputs
-        chosen = torch.linspace(0, len(x) - 1, min(len(x), _MOST_DATA)).round().long().unique()
     found: Inspection = posterior.inspection(x[chosen])
     assert found.predictive is not None
     log_likelihood = member_log_likelihood(found.predictive, found.predictive.checked(y[chosen])).cpu()
     figures, findings = {}, []
-    if found.log_density is not None and found.log_priors:
+    if found.log_density is not None and found.log_priors and in_full:
         prior = torch.stack([value.double().cpu() for value in found.log_priors.values()]).sum(0)
         k = pareto_k((log_likelihood.sum(0) + prior - found.log_density.double().cpu()).numpy())
         figures["pareto_k"] = k

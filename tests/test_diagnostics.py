@@ -281,3 +281,14 @@ def test_a_process_of_many_data_is_asked_for_some_of_them(monkeypatch):
     x, y = line_data(60)
     found = diagnose(fit_gp(likelihoods.gaussian, x, y, num_epochs=5, num_samples=30, **QUIET), x, y, **QUIET)
     assert found.figures["p_loo"] > 0
+
+
+def test_of_many_data_some_must_do(monkeypatch):
+    monkeypatch.setattr("bayesnn.diagnostics._MOST_IN_FULL", 100)
+    monkeypatch.setattr("bayesnn.diagnostics._MOST_DATA", 60)
+    x, y = line_data()
+    some = diagnose(exact(), x, y, num_samples=2000, **QUIET).figures
+    assert "pareto_k" not in some
+    rows = torch.linspace(0, 119, 60).round().long()
+    assert some["elpd_loo"] == pytest.approx(float(exact_loo(x, y)[rows].mean()), abs=0.002)
+    assert some["p_loo"] == pytest.approx(4, abs=2)
