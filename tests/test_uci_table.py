@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -126,6 +127,7 @@ def test_ctrl_c_says_where_the_finished_cells_stand(folder, tmp_path, monkeypatc
 
 def test_without_the_data_it_says_where_they_go(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("BAYESNN_DATA", raising=False)
+    monkeypatch.setitem(sys.modules, "pooch", None)  # no download from a test
     words = ["benchmark", "uci", "--sets", "yacht", "--methods", "map", "--splits", "1", "--jobs", "1"]
     assert main([*words, "--out", str(tmp_path / "cells.jsonl")]) == 2
     assert "--data" in capsys.readouterr().err
