@@ -64,7 +64,8 @@ model
 grid = torch.linspace(-100, 1100, 200)[:, None]
 prior = prior_predictive(model, x, y, num_samples=200)
 ax = plots.prior_functions(grid, prior(grid), data=(x, y))
-_ = ax.set(xlabel="distance (km)", ylabel="time (h)")
+ax.set(xlabel="distance (km)", ylabel="time (h)")
+ax
 # %% [markdown]
 # ## The fit
 #
@@ -86,8 +87,10 @@ plots.elbo_curve(posterior.history)
 # %%
 predictive = posterior(grid)
 ax = plots.regression_bands(grid, predictive, data=(x, y))
-_ = ax.set(xlabel="distance (km)", ylabel="time (h)")
+ax.set(xlabel="distance (km)", ylabel="time (h)")
+ax
 
+# %%
 parts = decompose(posterior(torch.tensor([[200.0], [550.0], [950.0]])))
 for km, noise, ignorance in zip((200, 550, 950), parts.aleatoric.sqrt(), parts.epistemic.sqrt(), strict=True):
     print(f"{km} km: noise {noise:.2f} h, ignorance {ignorance:.2f} h")
