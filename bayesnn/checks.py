@@ -24,6 +24,7 @@ __all__ = [
     "check_positive",
     "check_precision",
     "check_prior",
+    "check_seed",
     "check_trainable",
     "num_outputs",
 ]
@@ -177,3 +178,9 @@ def check_integers(y: Tensor, low: int, high: int, what: str, why: str) -> Tenso
             f"{largest}." + (" Do they count from 1? Pass y - 1." if (smallest, largest) == (low + 1, high + 1) else "")
         )
     return y
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what is no seed."""
+    if not isinstance(seed, Integral):
+        raise TypeError(f"seed must be a whole number; got {seed!r}.")

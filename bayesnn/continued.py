@@ -30,7 +30,7 @@ def continued(
 
     Returns:
         ``elbo_gain``, by how much the ELBO rose, in nats per datum, and ``steps_more``; nothing for a fit by a Pyro
-        objective, or at another temperature than 1, whose ELBO is not what it maximised.
+        objective, or at another temperature than 1, whose ELBO is not what it maximised, and nothing if it is stopped.
     """
     summary = posterior.summary
     if not isinstance(posterior.guide, nn.Module) or "elbo_per_datum" not in summary or "temperature" in summary:
@@ -56,5 +56,7 @@ def continued(
             seed=seed,
             progress=progress,
         )
+    if more.history is None or more.history.interrupted:  # its step size had not fallen: what it gained says nothing
+        return {}
     gain = more.summary["elbo_per_datum"] - summary["elbo_per_datum"]
-    return {"elbo_gain": gain, "steps_more": float(steps * len(more.history.epochs))} if more.history else {}
+    return {"elbo_gain": gain, "steps_more": float(steps * len(more.history.epochs))}

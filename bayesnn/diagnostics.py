@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from bayesnn.arviz_data import inference_data, loo, pareto_k
-from bayesnn.checks import check_count
+from bayesnn.checks import check_count, check_seed
 from bayesnn.continued import continued
 from bayesnn.data import as_training_data
 from bayesnn.diagnosis import Diagnosis, Finding
 from bayesnn.guides import AutoNormal
 from bayesnn.held_out_checks import held_out_findings
-from bayesnn.inspected import Inspection, member_log_likelihood
+from bayesnn.inspected import Inspection, expect_inspectable, member_log_likelihood
 from bayesnn.mixing import FEWEST_EFFECTIVE, HIGHEST_RHAT
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.sensitivity import sensitivities
@@ -30,7 +30,7 @@ _COLLAPSED = 1.0
 
 _GAIN = 0.1
 """Nats per datum that a fit may still gain by going on: good fits of default length gain 0.03 at most, fits of a tenth
-of that length 0.1 to 3 (docs/diagnostics.md)."""
+of that length 0.1 to 3 (docs/inspection.md)."""
 
 _HIGHEST_K = 0.7
 _MANY = 0.1
@@ -68,7 +68,7 @@ def diagnose(
     - *Is the guide the posterior?* ``pareto_k`` is the Pareto shape of the ratios :math:`p(y, \theta_s) / q(\theta_s)`
       of the draws: below 0.7 they could be weighted to the posterior itself. Of networks it seldom is, for their
       weights have many equivalent maxima of which the guide sits on one. What draws say of the function is judged datum
-      by datum: ``elbo_loo``'s parts, ``bad_loo_k``, the share of data whose leave-one-out ratios
+      by datum: ``bad_loo_k`` is the share of data whose leave-one-out ratios
       :math:`1 / p(y_n \mid \theta_s)` have a shape above 0.7, ``elpd_loo`` in nats per datum, and ``p_loo``, how many
       numbers were effectively fitted. Of more than 10 000 data ``pareto_k`` is left out, and 2000 are left out in turn.
     - *Is it calibrated?* On held-out data: the coverage of 90 % intervals, or accuracy against confidence, within what
@@ -111,12 +111,11 @@ def diagnose(
         >>> diagnose(posterior, x, y, progress=False).is_well
         True
     """
-    if not hasattr(posterior, "inspection"):
-        raise TypeError(
-            f"diagnose needs what a fit_* gave, with its draws; got {type(posterior).__name__}. Of a recalibrated or "
-            "wrapped posterior pass the one that it was made of; pass posterior itself, not posterior(x)."
-        )
+    expect_inspectable(posterior, "diagnose")
     check_count("num_samples", num_samples)
+    check_seed(seed)
+    if num_steps != 0:
+        check_count("num_steps", num_steps)
     inputs, targets = as_training_data(x, y)
     known = getattr(getattr(posterior, "model", None), "num_data", None)
     if known is not None and known != len(inputs):
@@ -133,6 +132,7 @@ def diagnose(
                 torch.manual_seed(seed)
                 sites = site_divergences(posterior.model, posterior.guide)
         figures |= continued(posterior, inputs, targets, num_steps, seed=seed, progress=progress) if num_steps else {}
+    if "kl_per_datum" in figures:
         findings += _of_the_elbo(posterior, figures, sites, len(inputs), targets)
     more, found = _of_draws(posterior, inputs, targets, num_samples, seed)
     figures |= more
@@ -166,7 +166,8 @@ def _of_the_elbo(
     posterior: Any, figures: dict[str, float], sites: dict[str, dict[str, float]], num_data: int, targets: Tensor
 ) -> list[Finding]:
     findings = []
-    constant = posterior.model.constant_log_likelihood(targets)
+    model = getattr(posterior.model, "model", posterior.model)  # of a last layer the whole one
+    constant = model.constant_log_likelihood(targets)
     if math.isfinite(constant):
         figures["constant"] = constant
     elbo, kl = figures.get("elbo_per_datum", math.nan), figures.get("kl_per_datum", math.nan)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from bayesnn.arviz_data import Variables, inference_data
 from bayesnn.catalogue import VERSION
-from bayesnn.checks import check_count
+from bayesnn.checks import check_count, check_seed
 from bayesnn.data import as_inputs, as_training_data, batches, brings_targets
-from bayesnn.inspected import Inspection, member_log_likelihood
+from bayesnn.diagnosis import Diagnosis
+from bayesnn.inspected import Inspection, expect_inspectable, member_log_likelihood
 from bayesnn.predictive import Predictive
 from bayesnn.seeding import seeded
 from bayesnn.site_names import labels_of_sites, site_axes
@@ -42,7 +43,7 @@ def to_arviz(
     coords: Mapping[str, Sequence] | None = None,
     seed: int = 0,
     memory: str | int | None = None,
-    diagnosis: Any = None,
+    diagnosis: Diagnosis | None = None,
 ) -> Any:
     """Everything about a fitted method in the form that ArviZ reads: ``az.summary``, ``az.loo``, ``az.plot_ppc``.
 
@@ -77,8 +78,8 @@ def to_arviz(
         ``arviz.InferenceData`` with ArviZ 0.x (Python 3.11), ``xarray.DataTree`` with 1.x.
 
     Raises:
-        TypeError: If the posterior is none of this package, or sites are not named as they should be.
-        ValueError: If data do not match, or labels are not as many as their axis is long.
+        TypeError: If the posterior is none of this package, or labels or a diagnosis are not what they should be.
+        ValueError: If data do not match, sites are not the posterior's, or labels not as many as their axis is long.
 
     References:
         The schema: https://python.arviz.org/en/stable/schema/schema.html
@@ -95,12 +96,15 @@ def to_arviz(
         >>> data.log_likelihood["y"].shape
         (1, 20, 50)
     """
-    if not hasattr(posterior, "inspection"):
-        raise TypeError(
-            f"to_arviz needs what a fit_* gave, with its draws; got {type(posterior).__name__}. Of a recalibrated or "
-            "wrapped posterior pass the one that it was made of; pass posterior itself, not posterior(x)."
-        )
+    expect_inspectable(posterior, "to_arviz")
     check_count("thin", thin)
+    check_seed(seed)
+    if diagnosis is not None and not isinstance(diagnosis, Diagnosis):
+        raise TypeError(f"diagnosis must be what bayesnn.diagnose gave; got {type(diagnosis).__name__}.")
+    if coords is not None and not isinstance(coords, Mapping):
+        raise TypeError(
+            f'coords must be labels by axis; got {type(coords).__name__}. Write coords={{"class": ["cat", "dog"]}}.'
+        )
     inputs, targets = (_inputs(x), None) if y is None and not brings_targets(x) else as_training_data(x, y)
     found: Inspection = posterior.inspection(inputs, memory=memory)
     keep, num_chains = _draws_kept(found, thin)

@@ -6,14 +6,13 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral
 from typing import Any
 
 import pyro
 import torch
 from torch import Tensor
 
-from bayesnn.checks import check_count, check_trainable
+from bayesnn.checks import check_count, check_seed, check_trainable
 from bayesnn.data import as_training_data, on_device
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.pyro_model import PyroModel
@@ -77,12 +76,6 @@ def isolated(seed: int, device: torch.device, *, validate: bool = False) -> Iter
     checks = {} if validate else {"validate_distributions_pyro": False, "validate_distributions_torch": False}
     with seeded(seed, device), pyro.settings.context(module_local_params=True, **checks):
         yield
-
-
-def check_seed(seed: object) -> None:
-    """Refuse what is no seed."""
-    if not isinstance(seed, Integral):
-        raise TypeError(f"seed must be a whole number; got {seed!r}.")
 
 
 def epochs_for(num_epochs: int | None, steps: int, num_data: int, batch_size: int) -> int:

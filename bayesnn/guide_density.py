@@ -13,11 +13,10 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from bayesnn.guides import AutoNormal
+from bayesnn.posterior import Density
 from bayesnn.seeding import seeded
 
 __all__ = ["density_of"]
-
-Density = Callable[[Mapping[str, Tensor]], Tensor]
 
 
 def density_of(guide: Callable, args: Sequence[Tensor]) -> Density | None:

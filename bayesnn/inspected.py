@@ -12,7 +12,7 @@ from bayesnn.members import mapped
 from bayesnn.predictive import Predictive
 from bayesnn.streamed import blockwise
 
-__all__ = ["Inspection", "member_log_likelihood"]
+__all__ = ["Inspection", "expect_inspectable", "member_log_likelihood"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,23 @@ class Inspection:
     log_density: Tensor | None = None
     chains: tuple[int, ...] = ()
     statistics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def expect_inspectable(value: object, asker: str) -> None:
+    """Refuse what has no draws to look into, and say what to pass instead.
+
+    Args:
+        value: What was passed.
+        asker: Name of the function that it was passed to.
+
+    Raises:
+        TypeError: If it has none.
+    """
+    if not hasattr(value, "inspection"):
+        raise TypeError(
+            f"{asker} needs what a fit_* gave, with its draws; got {type(value).__name__}. Of a recalibrated or "
+            "wrapped posterior pass the one that it was made of; pass posterior itself, not posterior(x)."
+        )
 
 
 @blockwise

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesnn.checks import check_count
+from bayesnn.checks import check_count, check_seed
 from bayesnn.data import as_inputs, brings_targets, on_device
-from bayesnn.fitting import check_seed, prepared, prepared_pyro_model
+from bayesnn.fitting import prepared, prepared_pyro_model
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive

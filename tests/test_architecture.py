@@ -31,7 +31,7 @@ FLOORS = [
         "arviz_data",
         "site_names",
     },
-    {"diagnosis"},
+    {"diagnosis", "rank_statistics"},
     {"stacked"},
     {"langevin", "at_draws"},
     {"likelihoods", "priors", "predictive"},

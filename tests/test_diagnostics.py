@@ -14,6 +14,7 @@ from torch import nn
 from bayesnn import (
     BayesianNeuralNetwork,
     datasets,
+    fit_ensemble,
     fit_gp,
     fit_last_layer,
     fit_map,
@@ -144,6 +145,32 @@ def test_a_collapsed_network_is_called_collapsed(digits):
 
 
 @pytest.mark.filterwarnings("ignore:the ELBO, .* is below")
+def test_a_collapsed_ensemble_of_posteriors_is_called_collapsed():
+    def indifferent(n):
+        return torch.randn(100, 3, generator=torch.Generator().manual_seed(n))
+
+    model = BayesianNeuralNetwork(nn.Linear(3, 1), priors.normal(0.01), likelihoods.gaussian.with_noise(1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = indifferent(0), indifferent(1)[:, 0]
+        posterior = fit_ensemble(model, *data, member=fit_svi, num_members=2, num_epochs=800, **QUIET)
+    assert posterior.summary["kl_per_datum"] * 100 < 1
+    with pytest.warns(UserWarning, match="^collapsed: "):
+        diagnose(posterior, *data, **QUIET)
+
+
+def test_going_on_that_is_stopped_by_hand_says_nothing(monkeypatch):
+    task = TASKS[3]
+    x, y = task.data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        posterior = fit_svi(task.model(), x, y, num_epochs=5, **QUIET)
+        stopped = fit_svi(task.model(), x, y, num_epochs=5, **QUIET)
+        stopped = replace(stopped, history=replace(stopped.history, interrupted=True))
+        monkeypatch.setattr("bayesnn.continued.fit_svi", lambda *args, **options: stopped)
+        assert "elbo_gain" not in diagnose(posterior, x, y, **QUIET).figures
+
+
 def test_a_fit_stopped_after_five_epochs_is_called_unconverged(digits):
     x, y, *_ = digits
     posterior = fit_svi(digits_model((50,)), x, y, num_epochs=5, **QUIET)
@@ -253,10 +280,12 @@ def test_refits_tell_how_much_hangs_on_the_prior():
         ({"posterior": lambda p, x: p(x)}, TypeError, r"needs what a fit_\* gave, .*; got Predictive"),
         ({"x": torch.zeros(30, 3)}, ValueError, r"must be the 40 data of the fit; got 30\. Pass other .* held_out="),
         ({"num_samples": 0}, ValueError, "num_samples must be"),
+        ({"num_steps": -3}, ValueError, "num_steps must be"),
+        ({"seed": "a"}, TypeError, "seed must be a whole number"),
         ({"held_out": torch.zeros(3, 3)}, TypeError, r"held_out must be a pair .*; got Tensor\. Write held_out="),
         ({"refit": 3}, TypeError, r"refit must be a function .*; got 3 for map\. Write refit=partial"),
     ],
-    ids=["predictive", "other data", "draws", "no pair", "no function"],
+    ids=["predictive", "other data", "draws", "steps", "seed", "no pair", "no function"],
 )  # fmt: skip
 def test_bad_input_gets_a_sentence(change, error, words):
     task = TASKS[3]

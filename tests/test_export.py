@@ -245,9 +245,12 @@ def test_a_pyro_model_of_ones_own():
         ({"sites": ["2.weight"]}, ValueError, r"must name sites of the posterior, 1\.weight, .*; got 2\.weight"),
         ({"thin": 0}, ValueError, "thin must be"),
         ({"num_prior": -1}, ValueError, "num_prior must be"),
+        ({"diagnosis": {"pareto_k": 1.0}}, TypeError, r"diagnosis must be what bayesnn\.diagnose gave; got dict"),
+        ({"coords": ["left", "right"]}, TypeError, "coords must be labels by axis; got list"),
+        ({"seed": "a"}, TypeError, "seed must be a whole number"),
         ({"coords": {"target": ["one"]}}, ValueError, "coords must label all of target, which is 2 long; got 1"),
     ],
-    ids=["predictive", "targets", "a name", "names", "thin", "prior", "labels"],
+    ids=["predictive", "targets", "a name", "names", "thin", "prior", "diagnosis", "coords", "seed", "labels"],
 )
 def test_bad_input_gets_a_sentence(change, error, words):
     posterior, x, y = known()
@@ -271,7 +274,8 @@ def line_data():
 
 NO_POSTERIOR = ("dropout", "concrete dropout", "ensemble", "ensemble in turn", "swag", "deep kernel")
 NO_POSTERIOR += ("gp with inducing points",)
-"""Methods whose draws leave open too little, or are too few, for leave-one-out weights: ArviZ says so, rightly."""
+"""Methods whose draws leave open too little, or are too few, for leave-one-out weights, and a process whose shorter
+length-scales let 1 % of the data pull more than that: ArviZ says so, rightly."""
 
 
 BETTER = {

@@ -13,7 +13,8 @@ from scipy import stats
 
 from bayesnn import BayesianNeuralNetwork, fit_last_layer, fit_svi, likelihoods, networks, priors
 from bayesnn.plots.ranks import rank_histogram
-from bayesnn.simulated import RankStatistics, simulation_based_calibration
+from bayesnn.rank_statistics import RankStatistics
+from bayesnn.simulated import simulation_based_calibration
 
 X = torch.linspace(-1, 1, 10)[:, None].double()
 
@@ -147,6 +148,38 @@ def test_the_record_goes_to_pandas_json_and_a_picture():
         rank_histogram(result, "bias")
 
 
+def test_a_fit_that_takes_ctrl_c_for_itself_ends_it_all_the_same():
+    """Our fits keep the state they reached; a simulation fitted half is not counted, and no further one is begun."""
+    model = BayesianNeuralNetwork(
+        networks.mlp(1, 1, hidden=(3,)).double(), priors.normal(1.0), likelihoods.gaussian, standardise=False
+    )
+    calls = []
+
+    def fit(*args, **options):
+        calls.append(0)
+
+        def callback(epoch, terms):
+            if len(calls) == 22:
+                raise KeyboardInterrupt
+
+        return fit_svi(*args, num_epochs=3, callback=callback, **options)
+
+    with pytest.warns(UserWarning, match="stopped by hand after 21 of 30 simulations"):
+        found = simulation_based_calibration(model, X, fit=fit, num_simulations=30, num_samples=9, progress=False)
+    assert (len(found.ranks), len(calls)) == (21, 22)
+
+
+def test_a_prior_that_a_fit_moves_is_warned_of():
+    network, noise = networks.mlp(1, 1, hidden=(10,)).double(), likelihoods.gaussian.with_noise(0.5)
+    model = BayesianNeuralNetwork(network, likelihood=noise, standardise=False)
+
+    def fit(model, x, y, *, num_samples, **options):
+        return SimpleNamespace(weights=model.prior_draws(num_samples))
+
+    with pytest.warns(UserWarning, match=r"of another prior than data were drawn from\. Write .*fit=None"):
+        simulation_based_calibration(model, X, fit=fit, num_simulations=20, num_samples=9, progress=False)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -154,9 +187,11 @@ def test_the_record_goes_to_pandas_json_and_a_picture():
         ({"model": 3}, TypeError, r"a Pyro model\(x, y=None\); got 3"),
         ({"fit": lambda *args, **options: 3}, TypeError, r"fit must give draws by site, as \.weights; got int"),
         ({"model": SCALED}, ValueError, "the same units"),
+        ({"fit": lambda m, x, y, **o: posterior(m, x, y, **{**o, "num_samples": 4})}, ValueError, "99 draws .*; got 4"),
+        ({"seed": "a"}, TypeError, "seed must be a whole number; got 'a'"),
         ({"model": lambda x: pyro.sample("z", dist.Normal(0.0, 1.0))}, ValueError, "'y'; this one samples z"),
     ],
-    ids=["few", "no model", "no draws", "units", "no data"],
+    ids=["few", "no model", "no draws", "units", "few draws", "seed", "no data"],
 )  # fmt: skip
 def test_bad_input_gets_a_sentence(change, error, words):
     options = {"model": line, "fit": posterior, "num_simulations": 20, **change}

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesnn.checks import check_count
-from bayesnn.fitting import check_seed, epochs_for, isolated, prepared
+from bayesnn.checks import check_count, check_seed
+from bayesnn.fitting import epochs_for, isolated, prepared
 from bayesnn.methods.joined import even_shares, joined
 from bayesnn.methods.map import STEPS, final_loss, fit_map
 from bayesnn.model import BayesianNeuralNetwork

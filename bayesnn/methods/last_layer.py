@@ -11,9 +11,9 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor
 
-from bayesnn.checks import check_count
+from bayesnn.checks import check_count, check_seed
 from bayesnn.conjugate import LinearRegression
-from bayesnn.fitting import check_seed, epochs_for
+from bayesnn.fitting import epochs_for
 from bayesnn.heads import LastLayer
 from bayesnn.likelihoods import Gaussian
 from bayesnn.methods.map import STEPS

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from bayesnn.plots.canvas import COLOURS, new_axes
-from bayesnn.simulated import RankStatistics
+from bayesnn.rank_statistics import RankStatistics
 
 __all__ = ["rank_histogram"]
 

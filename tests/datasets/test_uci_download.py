@@ -61,7 +61,9 @@ def test_a_set_is_downloaded_once_kept_and_mended(source, tmp_path, capfd):
     assert [path.name for path in kept.parent.iterdir()] == ["power.npz"]
     (source / "data.txt").rename(source / "away.txt")
     assert torch.equal(uci("power", seed=19).y_test, split.y_test)
-    kept.write_bytes(b"spoilt")
+    for spoilt in (kept.read_bytes()[:300], kept.read_bytes()[:-40], b"spoilt"):
+        kept.write_bytes(spoilt)
+        assert not uci_download._whole("power", kept)
     with pytest.raises(FileNotFoundError, match=r"must come from a folder or http.*; got .*Pass --data FOLDER"):
         uci("power")
     (source / "away.txt").rename(source / "data.txt")
@@ -76,6 +78,12 @@ def test_other_numbers_are_not_kept(source, tmp_path):
     with pytest.raises(ValueError, match="must hold power as it was published; got other numbers, which were not kept"):
         uci("power")
     assert not (tmp_path / "cache" / "bayesnn" / "uci" / "power.npz").exists()
+
+
+def test_a_source_that_holds_no_numbers_is_told(source):
+    (source / "index_test_3.txt").write_text("<html>moved</html>")
+    with pytest.raises(ValueError, match="must hold power as it was published; got other numbers"):
+        uci("power")
 
 
 def test_without_folder_and_pooch_it_names_every_way(monkeypatch):

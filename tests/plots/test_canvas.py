@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from bayesnn import plots
 from bayesnn.predictive import Predictive
-from bayesnn.simulated import RankStatistics
+from bayesnn.rank_statistics import RankStatistics
 from bayesnn.uncertainty import scores
 
 LABELS, TARGETS, TWO = torch.arange(N) % 3, LOC[0], torch.randn(N, 2, generator=torch.Generator().manual_seed(0))
