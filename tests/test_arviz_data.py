@@ -1,6 +1,8 @@
 """The door to ArviZ. Needs no torch: `make test-arviz` runs it on ArviZ 1.x too, without the tests' common part."""
 
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,3 +128,44 @@ def test_pareto_k_of_ratios_without_a_tail():
     assert pareto_k(np.r_[np.zeros(50), np.inf]) == np.inf
     with pytest.raises(ValueError, match=r"25 ratios at least, \(S,\); got shape \(24,\)"):
         pareto_k(np.zeros(24))
+
+
+EXPORTS = sorted(Path(os.environ.get("BAYESNN_EXPORTS", "/nowhere")).glob("*, *.nc"))
+
+
+@pytest.mark.skipif(not EXPORTS, reason="needs exports: `make test-arviz` writes them")
+@pytest.mark.parametrize("path", EXPORTS, ids=lambda path: path.stem)
+def test_exports_of_every_method_are_taken_by_this_arviz(path):
+    """Written where torch is, by tests/exported.py. Warnings of Pareto k are findings about fits cut short."""
+    data = read(path)
+    groups = set(group_names(data))
+    assert {"posterior", "posterior_predictive", "log_likelihood", "observed_data", "constant_data"} <= groups
+    assert {"prior", "prior_predictive", "predictions", "predictions_constant_data", "fit_history"} <= groups
+    name = list(data.posterior.data_vars)[-1]
+    if data.posterior.sizes["draw"] * data.posterior.sizes["chain"] == 1:
+        return  # one network: nothing to summarise
+    assert np.isfinite(az.summary(data, var_names=[name], kind="stats")["mean"]).all()
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Estimated shape parameter of Pareto|Your data appears to have a single"
+        )
+        found = az.loo(data)
+        assert np.isfinite(found.elpd_loo if OLD else found.elpd)
+        if "svi" in path.stem:
+            az.plot_forest(data, var_names=[name])
+            (az.plot_trace if OLD else az.plot_trace_dist)(data, var_names=[name])
+            (az.plot_ppc if OLD else az.plot_ppc_dist)(data)
+            (az.plot_posterior if OLD else az.plot_dist)(data, var_names=[name])
+
+
+@pytest.mark.skipif(OLD or not EXPORTS, reason="ArviZ 0.x has no loo_approximate_posterior")
+def test_leave_one_out_is_corrected_for_a_guide_that_is_too_wide():
+    """A guide of twice the right scales: weighted by lp and log_q its leave-one-out is the exact one."""
+    data = read(EXPORTS[0].parent / "wide.nc")
+    exact, stats = data.attrs["exact_loo"], data.sample_stats
+    plain = az.loo(data).elpd
+    corrected = az.loo_approximate_posterior(
+        data, log_p=stats["lp"].values.ravel(), log_q=stats["log_q"].values.ravel()
+    )
+    assert abs(corrected.elpd - exact) < 0.2
+    assert abs(plain - exact) > 5 * abs(corrected.elpd - exact)
