@@ -7,6 +7,7 @@ combination that `fit_svi` meets most often. Its time goes into the network and 
 - The divergence from normal priors and its gradient are written down, not traced.
 - Scales of `FittedNormal` priors follow the guide every few steps; in between they stand still.
 - The network is a copy whose parameters are views of the draw: it runs as a plain network does.
+- Several draws a step are one pass over so many copies of the batch, where noise is drawn for each datum anyway.
 - Inputs are standardised, and turned to their principal axes, once and not in every step.
 """
 
@@ -75,6 +76,8 @@ class FlatELBO:
         self._latents, self._num_data = model.latents().keys(), max(model.num_data or 0, len(x))
         self._per_datum = [name for name in guide.supports if name in per_datum]
         self._shared = [name for name in guide.supports if name not in per_datum]
+        # Noise that is drawn for each datum is drawn anew for a copy of it; the likelihood takes unknowns by draw.
+        self._copies = num_particles if self._latents >= set(self._shared) else 1
         names = [*self._shared, *self._per_datum]
         self._owners = [leaf(holder, name) for holder in (guide.locs, guide.scales) for name in names]
         self._shapes = {name: owner.shape for name, owner in zip(names, self._owners, strict=False)}
@@ -102,7 +105,8 @@ class FlatELBO:
     def _connect(self) -> None:
         """Make the network's parameters views of the draw, their gradients views of the slopes."""
         shared = slice(self._num_shared)
-        self._noise = torch.empty_like(self._loc[shared])
+        leading = (self._copies,) if self._copies > 1 else ()
+        self._noise = self._loc.new_empty(*leading, self._num_shared)
         self._draw = torch.empty_like(self._noise)
         # The gradient of one draw is that of the means; of several, each is met with its own noise first.
         alone = self._num_particles == 1
@@ -160,7 +164,7 @@ class FlatELBO:
         self._step += 1
         self._slopes.zero_()
         misfit = self._misfit(*batch)
-        for _ in range(self._num_particles - 1):
+        for _ in range(self._num_particles // self._copies - 1):
             misfit = misfit + self._misfit(*batch)
         share, work = weight / self._num_data, self._square
         self._scale_slope.mul_(self._scale)  # by the log-scale
@@ -180,8 +184,10 @@ class FlatELBO:
             owner.data = owner.data.clone()
 
     def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
-        """Negative log-likelihood per datum of one draw; its gradient is added to the slopes."""
-        shared = slice(self._num_shared)
+        """Share of one draw, or of all at once, in the negative log-likelihood; its gradient is added to the slopes."""
+        shared, share = slice(self._num_shared), -1 / (len(x) * self._num_particles)
+        if self._copies > 1:
+            x, y = x.repeat(self._copies, *[1] * (x.ndim - 1)), y.expand(self._copies, *y.shape)
         self._noise.normal_()
         torch.addcmul(self._loc[shared], self._scale[shared], self._noise, out=self._draw)
         for weight, _, drawn, _, axes in self._turned.values():
@@ -193,25 +199,28 @@ class FlatELBO:
             else:
                 with self._mode:
                     outputs = self._network(x)
-        likelihood, share = self._model.likelihood, -1 / (len(x) * self._num_particles)
-        found, slope, slopes = likelihood.log_likelihood_and_slopes(outputs.detach(), latents, y, self._target)
-        outputs.backward(slope.mul_(share))
+        drawn = outputs.detach() if self._copies == 1 else outputs.detach().unflatten(0, (self._copies, -1))
+        found, slope, slopes = self._model.likelihood.log_likelihood_and_slopes(drawn, latents, y, self._target)
+        outputs.backward(slope.mul_(share).view(outputs.shape))
         for name, by_latent in slopes.items():
             self._free_slopes[name].addcmul_(by_latent, latents[name], value=share)
         for _, weight_slope, _, slope, axes in self._turned.values():
             torch.matmul(weight_slope, axes, out=slope)
             weight_slope.zero_()
-        self._scale_slope[shared].addcmul_(self._draw_slope, self._noise)
+        if self._copies > 1:
+            self._scale_slope[shared].add_((self._draw_slope * self._noise).sum(0))
+        else:
+            self._scale_slope[shared].addcmul_(self._draw_slope, self._noise)
         if self._num_particles > 1:
-            self._loc_slope[shared].add_(self._draw_slope)
+            self._loc_slope[shared].add_(self._draw_slope.sum(0) if self._copies > 1 else self._draw_slope)
             self._draw_slope.zero_()
         return found * share
 
     def _views(self, values: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        """Parts of a vector by site, for the first sites in order."""
-        names = list(names)
-        parts = values.split(self._sizes[: len(names)])
-        return {name: part.view(self._shapes[name]) for name, part in zip(names, parts, strict=True)}
+        """Parts of a vector, or of one for each draw, by site, for the first sites in order."""
+        names, leading = list(names), values.shape[:-1]
+        parts = values.split(self._sizes[: len(names)], -1)
+        return {name: part.view((*leading, *self._shapes[name])) for name, part in zip(names, parts, strict=True)}
 
     def _place_priors(self) -> None:
         """Put mean and precision of every prior into their places."""

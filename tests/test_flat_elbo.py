@@ -5,6 +5,7 @@ import warnings
 import pyro.distributions as dist
 import pytest
 import torch
+from cases import TASKS
 from torch import nn
 
 from bayesnn import BayesianNeuralNetwork, fit_svi, likelihoods, networks, priors
@@ -132,6 +133,63 @@ def test_terms_and_gradient_are_those_of_the_reference(name, rotate, per_datum):
         leaves = dict(guide.named_parameters())
         expected = [leaves[f"{kind}.{n}_unconstrained"].grad.flatten() for kind in ("locs", "scales") for n in order]
         torch.testing.assert_close(flat.parameters.grad, torch.cat(expected), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("rotate", [False, True], ids=["columns", "axes"])
+@pytest.mark.parametrize("name", CASES)
+def test_several_particles_at_once_are_those_of_the_reference(name, rotate):
+    """Where all noise is drawn for each datum: one pass over copies of the batch, the likelihood's unknowns by copy."""
+    copies = 3
+    with isolated(0, torch.device("cpu")):
+        model, guide, x, y, sites = made(name, rotate)
+        _, same, _, _, _ = made(name, rotate)
+        flat = FlatELBO(model, same, x, y, per_datum=sites, num_particles=copies)
+        torch.manual_seed(3)
+        terms = flat([flat.inputs, flat.targets], WEIGHT)
+        if not set(guide.supports) - set(sites) <= model.latents().keys():
+            assert flat._copies == 1  # weights drawn once for all data: one draw after another, tested below
+            return
+        torch.manual_seed(3)
+        latents = {n: guide._get_loc_and_scale(n) for n in guide.supports if n in model.latents()}
+        sizes = [loc.numel() for loc, _ in latents.values()]
+        noise = torch.randn(copies, sum(sizes), dtype=torch.float64).split(sizes, 1)
+        drawn = {n: (m + s * e.view(copies, *m.shape)).exp()
+                 for (n, (m, s)), e in zip(latents.items(), noise, strict=True)}  # fmt: skip
+        values = {n: torch.zeros_like(guide._get_loc_and_scale(n)[0]) for n in sites}
+        with PerDatumNoise(values, guide.noise(sites)):
+            outputs = model.outputs(values, x.repeat(copies, *[1] * (x.ndim - 1))).unflatten(0, (copies, -1))
+        misfit = -sum(
+            model.likelihood(outputs[k], {n: v[k] for n, v in drawn.items()}, model.target()).log_prob(y).sum()
+            for k in range(copies)
+        ) / (copies * len(x))
+        prior = {n: p.to_event() for n, p in model.priors().items()} | model.latents()
+        kl = sum(site_divergence(site, prior[n], site.rsample()) for n, site in guide.sites().items()) / NUM_DATA
+        (misfit + WEIGHT * kl).backward()
+        assert float(terms["misfit"]) == pytest.approx(misfit.item(), rel=1e-9)
+        leaves, order = dict(guide.named_parameters()), [*latents, *(n for n in guide.supports if n in sites)]
+        expected = [leaves[f"{kind}.{n}_unconstrained"].grad.flatten() for kind in ("locs", "scales") for n in order]
+        torch.testing.assert_close(flat.parameters.grad, torch.cat(expected), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_likelihood_of_several_draws_is_that_of_each(task):
+    x, y = task.data(torch.float64)
+    model = task.model(torch.float64).for_data(x, y)
+    likelihood, target = model.likelihood, model.target()
+    outputs = torch.randn(3, len(x), task.num_outputs, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    latents = {name: prior.sample(torch.Size([3])) for name, prior in model.latents().items()}
+    seen = likelihood.seen(model.targets(y), target)
+    total, slopes, by_latent = likelihood.log_likelihood_and_slopes(
+        outputs.clone(), latents, seen.expand(3, *seen.shape), target
+    )
+    alone = [
+        likelihood.log_likelihood_and_slopes(each.clone(), {n: v[k] for n, v in latents.items()}, seen, target)
+        for k, each in enumerate(outputs)
+    ]
+    torch.testing.assert_close(total, sum(found for found, _, _ in alone))
+    torch.testing.assert_close(slopes, torch.stack([slope for _, slope, _ in alone]))
+    for name in latents:
+        torch.testing.assert_close(by_latent[name], torch.stack([found[name] for _, _, found in alone]))
 
 
 def test_the_guide_moves_with_the_vector_until_it_is_released():

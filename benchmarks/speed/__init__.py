@@ -5,10 +5,11 @@ from benchmarks.speed.ensemble import ensemble
 from benchmarks.speed.memory import memory
 from benchmarks.speed.prediction import dropout, prediction
 from benchmarks.speed.start import start
-from benchmarks.speed.step import step
+from benchmarks.speed.step import draws, step
 
 PARTS = {
     "step": step,
+    "draws": draws,
     "prediction": prediction,
     "dropout": dropout,
     "ensemble": ensemble,

@@ -88,11 +88,11 @@ def by_hand(case):
     return lambda: seconds(run)
 
 
-def pyro_as_documented(case):
+def pyro_as_documented(case, **settings):
     """Pyro's own guide, objective and optimiser on our model, as its tutorials write it."""
     pyro.clear_param_store()
     model = case.model.for_data(case.x, case.y)
-    loop = SVI(model, AutoNormal(model), pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
+    loop = SVI(model, AutoNormal(model), pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO(**settings))
     epochs = max(1, math.ceil(case.epochs / 10))
 
     def run():
@@ -116,4 +116,16 @@ def step(rounds):
             "Bayes by backprop by hand": by_hand(case),
             "Pyro's SVI, AutoNormal, Trace_ELBO, Adam": pyro_as_documented(case),
         }
+        table(f"step of {case.name}, batch {case.batch}", contenders, rounds, timed=lambda run: run())
+
+
+def draws(rounds):
+    """Print what several draws a step cost, of each network."""
+    for make in (perceptron, small, lenet):
+        case = make()
+        torch.manual_seed(0)
+        contenders = {"plain network": plain(case)}
+        contenders |= {f"fit_svi, {n} draws": ours(case, fit_svi, num_samples=1, num_particles=n) for n in (1, 4, 16)}
+        if case.name == "8-50-1":
+            contenders["Pyro's SVI, 16 draws in a loop"] = pyro_as_documented(case, num_particles=16)
         table(f"step of {case.name}, batch {case.batch}", contenders, rounds, timed=lambda run: run())
