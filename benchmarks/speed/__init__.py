@@ -4,6 +4,7 @@ from benchmarks.speed.elbo import elbo
 from benchmarks.speed.ensemble import ensemble
 from benchmarks.speed.memory import memory
 from benchmarks.speed.prediction import dropout, prediction
+from benchmarks.speed.process import process
 from benchmarks.speed.start import start
 from benchmarks.speed.step import draws, step
 
@@ -13,6 +14,7 @@ PARTS = {
     "prediction": prediction,
     "dropout": dropout,
     "ensemble": ensemble,
+    "process": process,
     "memory": memory,
     "start": start,
     "elbo": elbo,

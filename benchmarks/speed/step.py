@@ -13,6 +13,7 @@ from torch import nn
 from bayesnn import fit_map, fit_svi
 from bayesnn.methods import svi
 from benchmarks.speed.cases import lenet, perceptron, small
+from benchmarks.speed.others import installed
 from benchmarks.speed.paired import seconds, table
 
 
@@ -115,7 +116,7 @@ def step(rounds):
             "fit_svi, one draw for a minibatch": shared_noise(case),
             "Bayes by backprop by hand": by_hand(case),
             "Pyro's SVI, AutoNormal, Trace_ELBO, Adam": pyro_as_documented(case),
-        }
+        } | installed(case)
         table(f"step of {case.name}, batch {case.batch}", contenders, rounds, timed=lambda run: run())
 
 
