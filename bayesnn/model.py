@@ -174,8 +174,8 @@ class BayesianNeuralNetwork(nn.Module):
         return self.members(self.outputs_at(weights, x), weights)
 
     def outputs_at(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Network outputs ``(S, N, K)`` at S draws."""
-        outputs = at_draws(self.network, self._own(weights), x, self.standardised)
+        """Network outputs ``(S, N, K)`` at S draws; within ``torch.autocast`` the network alone is of low precision."""
+        outputs = at_draws(self.network, self._own(weights), x, self.standardised).to(self.dtype)
         self._num_outputs = outputs.shape[-1]
         return outputs
 

@@ -102,6 +102,9 @@ class WeightPosterior:
     def __call__(self, x: Any, *, memory: str | int | None = None) -> Predictive:
         """Predict.
 
+        Within ``torch.autocast(device_type, torch.bfloat16)`` the network runs at that precision, and what follows it
+        at its own; docs/speed.md tells the error. What is computed block by block asks for it again at each question.
+
         Args:
             x: Inputs ``(N, ...)`` as tensor, array or frame, in raw units; or a ``Dataset``, ``DataLoader`` or other
                 iterable of such batches (pairs ``(x, y)`` are taken by their first part).

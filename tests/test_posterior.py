@@ -239,3 +239,18 @@ def test_predictions_beyond_the_memory_are_made_block_by_block(posterior, x):
     assert "the network runs stacked, " in str(posterior.plan(x))
     with pytest.raises(ValueError, match="memory must be a number of bytes"):
         posterior(x, memory="lots")
+
+
+@pytest.mark.parametrize("shape", [(2,), (6, 6)], ids=["mlp", "conv_net"])
+def test_autocast_is_for_the_network_alone(shape):
+    torch.manual_seed(0)
+    network = networks.mlp(2, 3, hidden=200) if shape == (2,) else networks.conv_net(shape, 3)
+    x, y = torch.randn(N, *shape), torch.randint(3, (N,))
+    posterior = fitted(network, x, y, likelihoods.categorical)
+    exact = posterior(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = posterior(x)
+    assert rough.probs.dtype == torch.float32
+    assert_close(rough.probs.sum(-1), torch.ones(N))
+    off = (rough.probs - exact.probs).abs().max()
+    assert 1e-6 < off < 0.05  # 8 bits of mantissa, some layers deep

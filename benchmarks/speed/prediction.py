@@ -1,6 +1,7 @@
 """Predictions of S draws against S passes of plain networks, at the block size that suits these best."""
 
 import copy
+from functools import partial
 
 import pyro
 import torch
@@ -26,6 +27,11 @@ def passes(networks, x):
     return lambda: at(best, networks)
 
 
+def autocast(posterior, x):
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return posterior(x)
+
+
 def prediction(rounds):
     """Print a table for each network."""
     for case, number in ((perceptron(10_000), 20), (small(10_000), 100), (lenet(2000), 20)):
@@ -46,6 +52,14 @@ def prediction(rounds):
         }
         print(posterior.plan(case.x), "\n")
         table(f"{case.name}, S = {number}, N = {len(case.x)}", contenders, rounds)
+        roughly = partial(autocast, posterior, case.x)
+        classes = case.y.dtype == torch.long
+        table(
+            f"{case.name}, in bfloat16", {**contenders, "posterior(x), autocast to bfloat16": roughly}, min(rounds, 3)
+        )
+        off = roughly().probs - posterior(case.x).probs if classes else roughly().mean - posterior(case.x).mean
+        what = "a class's probability" if classes else "the mean"
+        print(f"bfloat16 changes {what} by {off.square().mean().sqrt():.1e}, {off.abs().max():.1e} at most\n")
         contenders["Pyro's Predictive"] = lambda theirs=theirs, case=case: theirs(case.x)
         table(f"{case.name}, the same with Pyro's Predictive", contenders, min(rounds, 3))
 
