@@ -166,8 +166,8 @@ class WeightPosterior:
         """
         if self.density is None:
             raise NotImplementedError(
-                f"{self.method} has draws but no density log q to weigh them by. Fit with fit_svi, fit_laplace or "
-                "fit_last_layer for one that is known."
+                f"{self.method} has draws but no density log q to weigh them by. Fit with fit_svi, fit_laplace, "
+                "fit_last_layer or fit_swag for one that is known."
             )
         return self.density(self.weights)
 

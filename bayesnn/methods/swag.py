@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import LowRankMultivariateNormal, biject_to
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bayesnn.checks import check_count
@@ -143,7 +144,8 @@ def fit_swag(
     shapes = {name: value.shape for name, value in free.items()}
     draws = partial(_draws, objective, walk, shapes)
     summary = {"step_size": size, "final_loss": final_loss(first)}
-    return WeightPosterior(model, draws(num_samples, seed), "swag", history, summary, draws)
+    density = partial(_density, objective, walk, shapes) if walk.moved else None
+    return WeightPosterior(model, draws(num_samples, seed), "swag", history, summary, draws, density=density)
 
 
 @dataclass
@@ -159,7 +161,7 @@ class _Walk:
     @torch.no_grad()
     def add(self, free: Mapping[str, Tensor]) -> None:
         """Take in a snapshot."""
-        flat = torch.cat([value.detach().flatten() for value in free.values()])
+        flat = torch.cat([value.detach().flatten() for value in free.values()]).double()
         self.number += 1
         self.mean = flat / self.number + self.mean * (1 - 1 / self.number)
         self.squares = flat.square() / self.number + self.squares * (1 - 1 / self.number)
@@ -171,11 +173,25 @@ class _Walk:
         def noise(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator, dtype=self.mean.dtype).to(self.mean.device)
 
+        spread = self._variance().sqrt() * noise(number, len(self.mean))
+        return self.mean + spread + noise(number, len(self.deviations)) @ self._factor()
+
+    def density(self, flat: Tensor) -> Tensor:
+        """Log density of draws ``(S, P)`` in nats ``(S,)``."""
+        return LowRankMultivariateNormal(self.mean, self._factor().T, self._variance()).log_prob(flat.double())
+
+    @property
+    def moved(self) -> bool:
+        """Whether each weight did, without which there is no density."""
+        return bool((self._variance() > 0).all())
+
+    def _variance(self) -> Tensor:
         # Rounding may leave a variance of a weight that never moved just below 0.
-        spread = (self.squares - self.mean.square()).clamp_min(0).sqrt() * noise(number, len(self.mean))
-        kept = torch.stack(self.deviations)
-        along = noise(number, len(kept)) @ kept / math.sqrt(max(1, len(kept) - 1))
-        return self.mean + (spread + along) / math.sqrt(2)
+        return (self.squares - self.mean.square()).clamp_min(0) / 2
+
+    def _factor(self) -> Tensor:
+        """The last deviations ``(K, P)``, so scaled that their outer products add up to their half of the variance."""
+        return torch.stack(self.deviations) / math.sqrt(2 * max(1, len(self.deviations) - 1))
 
 
 def _draws(
@@ -183,8 +199,24 @@ def _draws(
 ) -> dict[str, Tensor]:
     flat = walk.draw(number, torch.Generator().manual_seed(seed))
     parts = flat.split([shape.numel() for shape in shapes.values()], dim=1)
-    free = {name: part.view(number, *shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    free = {
+        name: part.view(number, *shape).to(objective.model.dtype)
+        for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
     return torch.vmap(objective.weights)(free)
+
+
+@torch.no_grad()
+def _density(
+    objective: Objective, walk: _Walk, shapes: Mapping[str, torch.Size], drawn: Mapping[str, Tensor]
+) -> Tensor:
+    """Log density of draws ``(S, *shape)`` by site, those of constrained unknowns with their Jacobian."""
+    free = objective.unconstrained({name: drawn[name] for name in shapes})
+    total = walk.density(torch.cat([free[name].reshape(len(free[name]), -1) for name in shapes], 1))
+    for name, prior in objective.model.latents().items():
+        stretch = biject_to(prior.support).log_abs_det_jacobian(free[name], drawn[name])
+        total = total - stretch.double().reshape(len(stretch), -1).sum(1)
+    return total
 
 
 def _sharpness(objective: Objective, free: Mapping[str, Tensor], x: Tensor, y: Tensor) -> float:

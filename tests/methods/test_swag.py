@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -44,6 +45,29 @@ def test_moments_and_covariance_of_draws_are_the_papers():
     assert (np.abs(found - wanted) < SIGMAS * error).all()
     assert not (np.abs(found - 2 * wanted) < SIGMAS * error).any()
     assert (np.abs(drawn.mean(0) - values.mean(0)) < SIGMAS * np.sqrt(np.diag(wanted) / 40_000)).all()
+
+
+def test_the_density_is_scipys():
+    """Of the normal in the unconstrained space, with the Jacobian of the noise scale's logarithm."""
+    x, y = data()
+    posterior = fit_swag(model(), x, y, num_samples=5, num_epochs=20, num_snapshots=12, rank=3, progress=False)
+    found = posterior.density.args[1]
+    deviations, mean = torch.stack(found.deviations).numpy(), found.mean.numpy()
+    covariance = np.diag(found.squares.numpy() - mean**2) / 2 + deviations.T @ deviations / (2 * 2)
+    weights = posterior.weights
+    noise = weights["noise_scale"].numpy()
+    flat = [np.log(v.numpy()) if name == "noise_scale" else v.numpy() for name, v in weights.items()]
+    flat = np.concatenate([v.reshape(5, -1) for v in flat], 1)
+    wanted = stats.multivariate_normal(mean, covariance, allow_singular=False).logpdf(flat) - np.log(noise)
+    np.testing.assert_allclose(posterior.log_density(), wanted, rtol=1e-6)
+
+
+def test_a_weight_that_never_moved_leaves_no_density():
+    walk = _Walk(rank=2)
+    for value in (0.1, 0.2, 0.4):
+        walk.add({"a": torch.tensor([value, 1.0])})
+    assert not walk.moved
+    assert walk.draw(3, torch.Generator().manual_seed(0))[:, 1].tolist() == [1.0, 1.0, 1.0]
 
 
 class Attentive(nn.Module):
