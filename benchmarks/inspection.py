@@ -1,6 +1,6 @@
 """The tables of docs/inspection.md: what fits gain by going on, what pruning costs, which width leave-one-out takes.
 
-python benchmarks/inspection.py [gains] [pruning] [widths] [priors] --data FOLDER
+python benchmarks/inspection.py [gains] [shapes] [pruning] [widths] [priors] --data FOLDER
 """
 
 import argparse
@@ -12,6 +12,7 @@ from torch import nn
 from bayesnn import (
     BayesianNeuralNetwork,
     datasets,
+    diagnose,
     evaluate,
     fit_svi,
     likelihoods,
@@ -91,7 +92,22 @@ def spreads(folder):
                 print(f"{name:>13} {hidden!s:>10} {told:>11}: {figures}{'  (warns)' if said else ''}", flush=True)
 
 
-TABLES = {"gains": gains, "pruning": pruning, "widths": widths, "priors": spreads}
+def shapes(folder):
+    """Pareto k of a good fit of the digits as an importance proposal; and a default fit that is short."""
+    split = datasets.digits(hold_out=9)
+    posterior = fitted(split)
+    found = diagnose(posterior, split.x_train, split.y_train, progress=False).figures
+    accuracy = evaluate(posterior(split.x_test), split.y_test)["accuracy"]
+    print(f"digits: Pareto k {found['pareto_k']:.1f}, accuracy {accuracy:.3f}", flush=True)
+    for rows in (46, 200):
+        sine = datasets.heteroscedastic_sine(rows)
+        posterior = fitted(sine, (50, 50))
+        gain = continued(posterior, sine.x_train, sine.y_train, 500, progress=False)["elbo_gain"]
+        rise = posterior.summary["elbo_rise"]
+        print(f"sine of {rows} points, 2x50: gains {gain:.2f}, had risen by {rise:.2f}", flush=True)
+
+
+TABLES = {"gains": gains, "shapes": shapes, "pruning": pruning, "widths": widths, "priors": spreads}
 
 
 def main():

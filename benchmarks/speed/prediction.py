@@ -34,7 +34,7 @@ def autocast(posterior, x):
 
 def prediction(rounds):
     """Print a table for each network."""
-    for case, number in ((perceptron(10_000), 20), (small(10_000), 100), (lenet(2000), 20)):
+    for case, number in ((perceptron(10_000), 20), (small(10_000), 100), (small(100), 100), (lenet(2000), 20)):
         torch.manual_seed(0)
         model = case.model.for_data(case.x, case.y)
         weights = {n: v + 0.01 * torch.randn(number, *v.shape) for n, v in model.start().items()}
