@@ -19,7 +19,7 @@ from bayesnn.datasets import Split
 from bayesnn.evaluation import figures
 from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
-from bayesnn.roster import METHODS
+from bayesnn.roster import COSTS, METHODS
 from bayesnn.settings import PRIOR_SCALE, checked, model_for, options
 from bayesnn.workers import workers
 
@@ -100,7 +100,8 @@ def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], obje
     try:
         with workers(min(settings.jobs - 1, len(names) * len(others))) as pool:
             if pool is not None:
-                later = {(name, s): pool.submit(figures_of, name, settings, s) for s in others for name in names}
+                longest_first = sorted(((name, s) for s in others for name in names), key=lambda cell: -COSTS[cell[0]])
+                later = {cell: pool.submit(figures_of, cell[0], settings, cell[1]) for cell in longest_first}
             for name in names:
                 fit_here(name, first_seed, first_split)
             if pool is None:

@@ -15,7 +15,7 @@ from bayesnn.methods.sghmc import fit_sghmc
 from bayesnn.methods.svi import fit_svi
 from bayesnn.methods.swag import fit_swag
 
-__all__ = ["METHODS", "Fit"]
+__all__ = ["COSTS", "METHODS", "Fit"]
 
 Fit = Callable[..., Any]
 """``(model, x, y, *, num_samples, num_epochs, device, seed, progress) -> posterior``."""
@@ -56,3 +56,10 @@ METHODS: dict[str, Fit] = {
     "svi_ensemble": _draws(fit_ensemble, member=fit_svi),
 }
 """Every method by the name of its row, but NUTS, whose cost on networks of this size is no matter of minutes."""
+
+COSTS: dict[str, float] = {
+    "map": 1, "own_noise": 1, "dropout": 2, "concrete_dropout": 3, "ensemble": 5, "adversarial_ensemble": 10,
+    "own_noise_ensemble": 10, "gp": 2, "last_layer": 1, "laplace": 1, "sghmc": 30, "svi": 4, "swag": 2,
+    "svi_ensemble": 20,
+}  # fmt: skip
+"""How many plain fits one takes, roughly: processes side by side begin with the longest."""

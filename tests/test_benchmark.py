@@ -2,6 +2,8 @@
 
 import json
 import math
+from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 import bayesnn
-from bayesnn import benchmark, datasets, decompose, settings, unknown_from_ambiguous
+from bayesnn import benchmark, datasets, decompose, roster, settings, unknown_from_ambiguous
 from bayesnn.benchmark import Settings, run
 from bayesnn.datasets import digits
 from bayesnn.evaluation import figures
@@ -262,6 +264,26 @@ def test_processes_side_by_side_give_the_same_figures(both):
         for name in set(alone) - {"method"} - SECONDS:
             assert row[name]["values"] == pytest.approx(alone[name]["values"], rel=1e-4, nan_ok=True), name
     assert set(found.posteriors) == set(TINY.methods)
+
+
+def test_the_longest_fits_are_begun_first_by_others_and_the_shortest_here(monkeypatch):
+    class Waiting(Future):
+        def cancel(self):
+            super().cancel()
+            return not self.set_running_or_notify_cancel()
+
+    begun, told = [], []
+
+    class Pool:
+        def submit(self, function, name, settings, seed):
+            begun.append(f"{name}, seed {seed}")
+            return Waiting()
+
+    monkeypatch.setattr(benchmark, "workers", lambda number: nullcontext(Pool()))
+    run(replace(TINY, methods=("map", "ensemble", "dropout"), jobs=2), progress=False, tell=told.append)
+    assert begun == ["ensemble, seed 1", "dropout, seed 1", "map, seed 1"]
+    assert [line.split(" (")[0] for line in told[3:]] == begun[::-1]
+    assert set(roster.COSTS) == set(roster.METHODS)
 
 
 def test_an_error_in_another_process_reaches_this_one():
