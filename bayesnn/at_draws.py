@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.conv import _ConvNd
 
-from bayesnn.stacked import Stacked
+from bayesnn.stacked import Stacked, same
 
 __all__ = ["Plan", "at_draws", "plan"]
 
@@ -50,13 +50,17 @@ class Plan:
 def plan(network: nn.Module, draws: Mapping[str, Tensor], x: Tensor) -> Plan:
     """How outputs are best computed: convolutions and what torch cannot vectorise in turn, small layers together.
 
-    The rule looks at sizes alone, so that the same inputs give the same numbers each time.
+    It is told of what differs between draws; what stands in front of that in a sequence, as convolutions in front of
+    the first mask of dropout, sees each input once. The rule looks at sizes alone, so that the same inputs give the
+    same numbers each time.
 
     Args:
         network: The network.
         draws: Its weights by name, ``(S, *shape)`` each.
         x: Inputs ``(N, ...)``.
     """
+    if (parts := _parted(network, draws)) is not None:
+        _, network, draws = parts
     number = max(map(len, draws.values()), default=1)
     if any(isinstance(module, _ConvNd | nn.RNNBase) for module in network.modules()):
         return Plan("in turn", 1, _INPUTS_IN_TURN)
@@ -82,6 +86,9 @@ def at_draws(
         x: Inputs ``(N, ...)``.
         prepare: What is done to inputs before the network reads them.
     """
+    if (parts := _parted(network, draws)) is not None:
+        first, rest, differing = parts
+        return at_draws(rest, differing, x, lambda part: first(prepare(part)))
     chosen = plan(network, draws, x)
     if chosen.way == "stacked":
         return _stacked(Stacked.of(network), draws, x, prepare, chosen)
@@ -103,6 +110,31 @@ def at_draws(
         seen = prepare(part)
         blocks.append(torch.stack([run(draw, seen) for draw in each]))
     return torch.cat(blocks, 1)
+
+
+def _parted(
+    network: nn.Module, draws: Mapping[str, Tensor]
+) -> tuple[Callable[[Tensor], Tensor], nn.Module, dict[str, Tensor]] | None:
+    """What comes before the first weight that differs, as a function; the network from there on, and its draws.
+
+    ``None`` if nothing with weights comes before it, or the network is not a sequence whose parts stand for themselves.
+    """
+    plain = type(network) is nn.Sequential and not (network._forward_hooks or network._forward_pre_hooks)
+    differing = {name.split(".")[0] for name, value in draws.items() if not same(value)}
+    if not (plain and differing) or "forward" in vars(network) or Stacked.of(network) is not None:
+        return None
+    assert isinstance(network, nn.Sequential)
+    end = next(at for at, name in enumerate(network._modules) if name in differing)
+    first, rest = network[:end], network[end:]
+    if not list(first.parameters()) or {*map(id, first.parameters())} & {*map(id, rest.parameters())}:
+        return None
+    known = {name for name, _ in (*first.named_parameters(), *first.named_buffers())}
+    shared = {name: value[0] for name, value in draws.items() if name in known}
+    return (
+        lambda x: functional_call(first, shared, (x,)),
+        rest,
+        {name: value for name, value in draws.items() if name not in known},
+    )
 
 
 def _stacked(

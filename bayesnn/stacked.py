@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bayesnn.masks import Mask
 
-__all__ = ["Stacked"]
+__all__ = ["Stacked", "same"]
 
 Weights = Mapping[str, Tensor]
 
@@ -24,11 +24,13 @@ class _Layer(NamedTuple):
         run: ``(weights, x, has draws) -> (outputs, have draws)``: whether an axis for the draws is in front.
         names: The weights it uses.
         width: Numbers that it makes of each row along its last axis; 0 if as many as it was given.
+        is_mask: Whether it is a mask, which the linear layer behind it takes into its weights.
     """
 
     run: Callable[[Weights, Tensor, bool], tuple[Tensor, bool]]
     names: tuple[str, ...] = ()
     width: int = 0
+    is_mask: bool = False
 
 
 _NUMBER_BY_NUMBER = {
@@ -85,10 +87,10 @@ class Stacked:
 
     def split(self, weights: Weights) -> tuple[Callable[[Weights, Tensor], Tensor], Stacked]:
         """What is the same at all draws, as a function of weights and inputs, and the layers behind."""
-        same = 0
-        while same < len(self._layers) and all(_same(weights[name]) for name in self._layers[same].names):
-            same += 1
-        first, rest = self._layers[:same], Stacked(self._layers[same:])
+        end = 0
+        while end < len(self._layers) and all(same(weights[name]) for name in self._layers[end].names):
+            end += 1
+        first, rest = self._layers[:end], Stacked(self._layers[end:])
         return lambda weights, x: _run(first, weights, x, False)[0], rest
 
 
@@ -108,13 +110,17 @@ def _add(layers: list[_Layer], module: nn.Module, path: str, names_of: Mapping[i
     own = {name: names_of[id(value)] for name, value in module.named_parameters(recurse=False)}
     names = tuple(own.values())
     if isinstance(module, nn.Linear) and kind is nn.Linear:
-        layers.append(_Layer(partial(_linear, own["weight"], own.get("bias")), names, module.out_features))
+        run = partial(_linear, own["weight"], own.get("bias"))
+        if layers and layers[-1].is_mask:
+            mask = layers.pop().names
+            run, names = partial(_masked_linear, mask[0], own["weight"], own.get("bias")), (*mask, *names)
+        layers.append(_Layer(run, names, module.out_features))
     elif isinstance(module, nn.Flatten) and kind is nn.Flatten and module.start_dim >= 1:
         layers.append(_Layer(partial(_flatten, module.start_dim, module.end_dim)))
     elif isinstance(module, nn.LayerNorm) and kind is nn.LayerNorm:
         layers.append(_Layer(partial(_layer_norm, own, module.normalized_shape, module.eps), names))
     elif kind is Mask:
-        layers.append(_Layer(partial(_mask, f"{path}mask"), (f"{path}mask",)))
+        layers.append(_Layer(partial(_mask, f"{path}mask"), (f"{path}mask",), is_mask=True))
     elif kind in _NUMBER_BY_NUMBER:
         layers.append(_Layer(partial(_number_by_number, module)))
     else:  # dropout layers do nothing in eval mode
@@ -124,7 +130,7 @@ def _add(layers: list[_Layer], module: nn.Module, path: str, names_of: Mapping[i
 
 def _linear(weight: str, bias: str | None, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
     w, b = weights[weight], None if bias is None else weights[bias]
-    if _same(w) and (b is None or _same(b)):
+    if same(w) and (b is None or same(b)):
         return F.linear(x, w[0], None if b is None else b[0]), has_draws
     num_draws, width, depth = w.shape
     shape = x.shape[1:-1] if has_draws else x.shape[:-1]
@@ -135,6 +141,16 @@ def _linear(weight: str, bias: str | None, weights: Weights, x: Tensor, has_draw
         found = F.linear(rows, w.reshape(num_draws * width, depth), None if b is None else b.reshape(-1))
         found = found.view(-1, num_draws, width).transpose(0, 1)
     return found.reshape(num_draws, *shape, width) if len(shape) > 1 else found, True
+
+
+def _masked_linear(
+    mask: str, weight: str, bias: str | None, weights: Weights, x: Tensor, has_draws: bool
+) -> tuple[Tensor, bool]:
+    """A linear layer of masked inputs. Of inputs that are the same at all draws the weights are masked, not they."""
+    kept, w = weights[mask], weights[weight]
+    if has_draws or same(kept) or kept.ndim > 2 or x.shape[:-1].numel() < w.shape[1]:
+        return _linear(weight, bias, weights, *_mask(mask, weights, x, has_draws))
+    return _linear(weight, bias, {**weights, weight: w * kept[:, None]}, x, False)
 
 
 def _flatten(start: int, end: int, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
@@ -148,7 +164,7 @@ def _layer_norm(
     for kind, name in own.items():
         value = weights[name]
         x, has_draws = _beside(x, has_draws, value)
-        value = value[0] if _same(value) else value.view(len(value), *[1] * (x.ndim - value.ndim), *value.shape[1:])
+        value = value[0] if same(value) else value.view(len(value), *[1] * (x.ndim - value.ndim), *value.shape[1:])
         x = x * value if kind == "weight" else x + value
     return x, has_draws
 
@@ -156,18 +172,18 @@ def _layer_norm(
 def _mask(name: str, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
     mask = weights[name]
     x, has_draws = _beside(x, has_draws, mask)
-    return x * (mask[0] if _same(mask) else mask[:, None]), has_draws
+    return x * (mask[0] if same(mask) else mask[:, None]), has_draws
 
 
 def _number_by_number(module: nn.Module, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
     return module(x), has_draws
 
 
-def _same(values: Tensor) -> bool:
+def same(values: Tensor) -> bool:
     """Whether all draws share one value."""
     return values.stride(0) == 0 or len(values) == 1
 
 
 def _beside(x: Tensor, has_draws: bool, values: Tensor) -> tuple[Tensor, bool]:
     """``x`` with an axis for the draws if the values differ between them."""
-    return (x, has_draws) if has_draws or _same(values) else (x[None], True)
+    return (x, has_draws) if has_draws or same(values) else (x[None], True)

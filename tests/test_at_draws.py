@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 
 from bayesnn import networks
-from bayesnn.at_draws import at_draws
+from bayesnn.at_draws import at_draws, plan
 
 
 class Recurrent(nn.Module):
@@ -36,3 +36,49 @@ def test_outputs_are_those_of_the_network_with_each_draw_put_in(network):
     found = at_draws(network, draws, x)
     for s in range(3):
         torch.testing.assert_close(found[s], run({name: value[s] for name, value in draws.items()}, x))
+
+
+class Counted(nn.Module):
+    """Says how many rows it has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.rows = nn.Parameter(torch.ones(1)), 0
+
+    def forward(self, x):
+        self.rows += len(x)
+        return self.scale * x
+
+
+@pytest.mark.parametrize("last", ["stacked", "in turn"])
+def test_what_is_the_same_at_all_draws_sees_each_input_once(last):
+    torch.manual_seed(0)
+    rest = (
+        [nn.Linear(16 * 6, 2)] if last == "stacked" else [nn.Unflatten(1, (16, 6)), nn.Conv1d(16, 2, 6), nn.Flatten()]
+    )
+    counted = Counted()
+    network = nn.Sequential(
+        nn.Unflatten(1, (1, 6)), nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), counted, nn.Flatten(), *rest
+    ).double()
+    x = torch.randn(700, 6, 4).double()
+    draws = {name: value.expand(3, *value.shape) for name, value in network.named_parameters()}
+    draws |= {n: torch.randn(3, *v.shape[1:]).double() for n, v in draws.items() if n.startswith(("5.", "6."))}
+    found = at_draws(network, draws, x)
+    assert counted.rows == len(x)
+    assert plan(network, draws, x).way == last
+    for s in range(3):
+        wanted = functional_call(network, {name: value[s] for name, value in draws.items()}, (x,))
+        torch.testing.assert_close(found[s], wanted)
+
+
+def test_a_layer_used_twice_is_not_parted():
+    torch.manual_seed(0)
+    twice = nn.Conv1d(1, 1, 3, padding=1)
+    network = nn.Sequential(nn.Unflatten(1, (1, 6)), twice, nn.Conv1d(1, 1, 1), twice, nn.Flatten(), nn.Linear(6, 2))
+    x = torch.randn(30, 6)
+    draws = {n: torch.randn(3, *v.shape) if n.startswith("2") else v.expand(3, *v.shape)
+             for n, v in network.named_parameters()}  # fmt: skip
+    found = at_draws(network, draws, x)
+    for s in range(3):
+        wanted = functional_call(network, {name: value[s] for name, value in draws.items()}, (x,))
+        torch.testing.assert_close(found[s], wanted)

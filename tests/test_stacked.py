@@ -75,17 +75,19 @@ def test_gradients_are_those_of_each_network_alone():
     torch.testing.assert_close(found, torch.autograd.grad(one_by_one(network, draws, [x] * S).square().sum(), leaves))
 
 
-def test_masks_are_one_for_each_draw_and_what_is_in_front_of_them_is_run_once():
+@pytest.mark.parametrize("rows", [1, N, 50])
+def test_masks_are_one_for_each_draw_and_what_is_in_front_of_them_is_run_once(rows):
+    """With few rows they are masked, with many the weights behind them."""
     torch.manual_seed(0)
     network = with_masks(nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Dropout(0.4), nn.Linear(6, 2)), None).double()
     fixed = {name: value.detach().expand(S, *value.shape) for name, value in network.named_parameters()}
     (name,) = masks_of(network)
     draws = fixed | {f"{name}.mask": (torch.rand(S, 6) < 0.6).double() / 0.6}
-    x = torch.randn(N, 3, dtype=torch.float64)
+    x = torch.randn(rows, 3, dtype=torch.float64)
     torch.testing.assert_close(Stacked.of(network)(draws, x), one_by_one(network, draws, [x] * S))
     with FlopCounterMode(display=False) as counter:
         Stacked.of(network)(draws, x)
-    assert counter.get_total_flops() == 2 * (N * 3 * 6 + S * N * 6 * 2)
+    assert counter.get_total_flops() == 2 * (rows * 3 * 6 + S * rows * 6 * 2)
     network[1].register_forward_hook(lambda module, inputs, output: 2 * output)
     assert Stacked.of(network) is None  # a hook may do anything
 
