@@ -63,6 +63,32 @@ def test_every_page_has_its_place_in_the_site():
     assert {page for page in pages if not re.search(rf"^{re.escape(page)}$", index, re.MULTILINE)} == set()
 
 
+METHOD_PAGES = sorted((DOCS / "methods").glob("*.md"))
+
+
+def test_every_method_has_its_page():
+    names = {name.removeprefix("fit_") for name in PUBLIC if name.startswith("fit_")}
+    assert {page.stem for page in METHOD_PAGES} == names
+    overview = (DOCS / "methods.md").read_text(encoding="utf-8")
+    for page in METHOD_PAGES:
+        assert re.search(rf"^methods/{page.stem}$", overview, re.MULTILINE)
+        told = re.findall(r"^## (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert told == ["What it does", "Its knobs", "What it costs", "When not to use it"]
+        assert (DOCS / "pictures" / "methods" / f"{page.stem}.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", METHOD_PAGES, ids=lambda page: page.stem)
+@pytest.mark.filterwarnings("ignore:the chains may not show the posterior:UserWarning")
+def test_the_example_on_its_page_runs(page, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    if page.stem == "nuts":  # a quarter of an hour as it stands
+        code = code.replace("(60)", "(20)").replace("num_samples=200, num_warmup=200", "num_samples=4, num_warmup=4")
+    torch.manual_seed(0)
+    exec(code, {})
+    assert "nll" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_table_of_ones_own_with_text_headers_and_raw_units(tmp_path, monkeypatch, capsys):
     """The page that new users copy from, verbatim."""
