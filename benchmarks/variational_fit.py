@@ -73,6 +73,7 @@ DIGITS: dict[str, dict[str, Recipe]] = {
         "two convolutions, one draw for a minibatch": Recipe(network=CONV, shared=True),
         "400 SiLU": Recipe(network=mlp(400, activation="silu")),
         "400 SiLU, one draw for a minibatch": Recipe(network=mlp(400, activation="silu"), shared=True),
+        "400 SiLU, KL rising for 90 %": Recipe(network=mlp(400, activation="silu"), options={"warmup": 0.9}),
     },
     "deep": {
         "a scale a tensor, KL whole from the start, initial scale 0.01": Recipe(
