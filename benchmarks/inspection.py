@@ -93,18 +93,12 @@ def spreads(folder):
 
 
 def shapes(folder):
-    """Pareto k of a good fit of the digits as an importance proposal; and a default fit that is short."""
+    """Pareto k of a good fit of the digits as an importance proposal."""
     split = datasets.digits(hold_out=9)
     posterior = fitted(split)
     found = diagnose(posterior, split.x_train, split.y_train, progress=False).figures
     accuracy = evaluate(posterior(split.x_test), split.y_test)["accuracy"]
     print(f"digits: Pareto k {found['pareto_k']:.1f}, accuracy {accuracy:.3f}", flush=True)
-    for rows in (46, 200):
-        sine = datasets.heteroscedastic_sine(rows)
-        posterior = fitted(sine, (50, 50))
-        gain = continued(posterior, sine.x_train, sine.y_train, 500, progress=False)["elbo_gain"]
-        rise = posterior.summary["elbo_rise"]
-        print(f"sine of {rows} points, 2x50: gains {gain:.2f}, had risen by {rise:.2f}", flush=True)
 
 
 TABLES = {"gains": gains, "shapes": shapes, "pruning": pruning, "widths": widths, "priors": spreads}
