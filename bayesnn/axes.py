@@ -9,23 +9,27 @@ with normal noise is exact, whatever the columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Transform, constraints
+from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from bayesnn.model import BayesianNeuralNetwork
 
-__all__ = ["Rotation", "principal_axes"]
+__all__ = ["Rotation", "principal_axes", "turned_inputs"]
 
 _MOST_FEATURES = 2048
 """With more features the eigenvectors would cost more than they bring."""
 
 _ROWS_AT_ONCE = 4096
+
+_FEW = 16
+"""Inputs on which two ways to the same outputs are compared."""
 
 
 class Rotation(Transform):
@@ -85,6 +89,27 @@ def principal_axes(model: BayesianNeuralNetwork, x: Tensor, names: Iterable[str]
         gram += rows.T @ rows
     axes = torch.linalg.eigh(gram).eigenvectors.to(model.dtype)
     return dict.fromkeys(reader.found, axes)
+
+
+@torch.no_grad()
+def turned_inputs(model: BayesianNeuralNetwork, seen: Tensor, axes: Mapping[str, Tensor]) -> Tensor | None:
+    """Inputs along the axes, where nothing but the weights along them reads the inputs; else ``None``.
+
+    Args:
+        model: The model, knowing its data.
+        seen: All training inputs, standardised.
+        axes: The same axes for each weight, as `principal_axes` gives them.
+    """
+    turned = (seen.flatten(1) @ next(iter(axes.values()))).view(seen.shape)
+    # Random weights: a reader that starts at zero, as the gain of a skip connection does, would not be seen.
+    draws = torch.Generator().manual_seed(0)
+    shapes = {name: value.shape for name, value in model.start().items()}
+    weights = {n: torch.randn(s, generator=draws).to(seen) / s[1:].numel() ** 0.5 for n, s in shapes.items()}
+    plain = weights | {name: weights[name] @ matrix.T for name, matrix in axes.items()}
+    few, turned_few = seen[:_FEW], turned[:_FEW]
+    outputs = functional_call(model.network, plain, (few,))
+    same = torch.allclose(functional_call(model.network, weights, (turned_few,)), outputs, rtol=1e-3, atol=1e-4)
+    return turned if same else None
 
 
 class _Reader(TorchFunctionMode):

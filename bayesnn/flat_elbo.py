@@ -6,7 +6,8 @@ combination that `fit_svi` meets most often. Its time goes into the network and 
 - Means and log-scales are one vector, the guide's own parameters views of it: one optimiser, one exponential.
 - The divergence from normal priors and its gradient are written down, not traced.
 - Scales of `FittedNormal` priors follow the guide every few steps; in between they stand still.
-- The network is a copy whose parameters are views of the draw: it runs as a plain network does.
+- A multilayer perceptron's passes are written out (`bayesnn.written_out`); every other network is a copy whose
+  parameters are views of the draw: it runs as a plain network does.
 - Several draws a step are one pass over so many copies of the batch, where noise is drawn for each datum anyway.
 - Inputs are standardised, and turned to their principal axes, once and not in every step.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -22,12 +24,13 @@ from pyro.distributions import Independent, LogNormal, Normal
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor
 from torch.distributions.transforms import ExpTransform, identity_transform
-from torch.func import functional_call
 
+from bayesnn.axes import turned_inputs
 from bayesnn.guides import AutoNormal, elementwise, leaf
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import FittedNormal
 from bayesnn.reparameterisation import Noise, PerDatumNoise, draw_in_layers
+from bayesnn.written_out import Variances, WrittenOut
 
 __all__ = ["FlatELBO"]
 
@@ -89,13 +92,19 @@ class FlatELBO:
             owner.data = part.view(owner.shape)
         self._loc, self._log_scale = values[:size], values[size:]
         self._scale, self._slopes = self._log_scale.exp(), torch.zeros_like(values)
+        self._variance = self._scale.square()
         self._loc_slope, self._scale_slope = self._slopes[:size], self._slopes[size:]
         self._center, self._precision = torch.zeros_like(self._loc), torch.ones_like(self._loc)
-        self._log_precision = torch.zeros(())
-        self._square = torch.empty_like(self._loc)  # a place to work in
+        self._work = torch.empty_like(self._loc)
+        shared, by_datum = slice(self._num_shared), slice(self._num_shared, None)
+        self._shared_loc, self._shared_scale = self._loc[shared], self._scale[shared]
+        self._shared_loc_slope, self._shared_scale_slope = self._loc_slope[shared], self._scale_slope[shared]
+        self._scale_by_datum, self._by_variance = self._scale[by_datum], self._scale_slope[by_datum]
         self._step = 0
         self._axes = dict(guide.axes)
-        self.inputs = self._prepared(x)
+        self.inputs = model.standardised(x)
+        if self._axes and (turned := turned_inputs(model, self.inputs, self._axes)) is not None:
+            self.inputs, self._axes = turned, {}
         self._target = model.target()
         self.targets = model.likelihood.seen(model.targets(y), self._target)
         self._network = copy.deepcopy(model.network).requires_grad_()
@@ -104,13 +113,12 @@ class FlatELBO:
 
     def _connect(self) -> None:
         """Make the network's parameters views of the draw, their gradients views of the slopes."""
-        shared = slice(self._num_shared)
         leading = (self._copies,) if self._copies > 1 else ()
         self._noise = self._loc.new_empty(*leading, self._num_shared)
         self._draw = torch.empty_like(self._noise)
         # The gradient of one draw is that of the means; of several, each is met with its own noise first.
         alone = self._num_particles == 1
-        self._draw_slope = self._loc_slope[shared] if alone else torch.zeros_like(self._draw)
+        self._draw_slope = self._shared_loc_slope if alone else torch.zeros_like(self._draw)
         drawn, slopes = self._views(self._draw, self._shared), self._views(self._draw_slope, self._shared)
         locs, loc_slopes = self._views(self._loc, self._shapes), self._views(self._loc_slope, self._shapes)
         self._free, self._free_slopes = ({n: v for n, v in of.items() if n in self._latents} for of in (drawn, slopes))
@@ -126,11 +134,20 @@ class FlatELBO:
             else:
                 weight.data, weight.grad = drawn[name], slopes[name]
         scales, scale_slopes = self._views(self._scale, self._shapes), self._views(self._scale_slope, self._shapes)
+        own = self._model.priors().keys()
+        self._passes, self._mode, few = None, None, self.inputs[:_FEW]
+        if own == set(self._per_datum) and not self._axes:
+            variances = Variances(self._views(self._variance, self._shapes), scale_slopes)
+            self._passes = WrittenOut.of(self._network, few, {n: locs[n] for n in own}, loc_slopes, variances)
+        elif not (self._per_datum or self._axes):
+            self._passes = WrittenOut.of(self._network, few, {n: drawn[n] for n in own}, slopes)
+        if self._passes is not None:
+            return
         noise = {
             name: Noise(parameters[name], _leaf(scales[name], scale_slopes[name]), self._axes.get(name))
             for name in self._per_datum
         }
-        left = draw_in_layers(self._network, noise, self.inputs[:_FEW])
+        left = draw_in_layers(self._network, noise, few)
         self._mode = PerDatumNoise({n: parameters[n] for n in left}, {n: noise[n] for n in left}) if left else None
 
     @staticmethod
@@ -159,6 +176,7 @@ class FlatELBO:
             weight: Weight of the divergence.
         """
         torch.exp(self._log_scale, out=self._scale)
+        torch.mul(self._scale, self._scale, out=self._variance)
         if self._step % _REFRESH == 0:
             self._fit_priors()
         self._step += 1
@@ -166,17 +184,18 @@ class FlatELBO:
         misfit = self._misfit(*batch)
         for _ in range(self._num_particles // self._copies - 1):
             misfit = misfit + self._misfit(*batch)
-        share, work = weight / self._num_data, self._square
+        share, work = weight / self._num_data, self._work
+        if self._passes is not None:  # so far twice the gradient by the variance
+            self._by_variance.mul_(self._scale_by_datum)
         self._scale_slope.mul_(self._scale)  # by the log-scale
         torch.sub(self._loc, self._center, out=work)
         self._loc_slope.addcmul_(work, self._precision, value=share)
-        squares = torch.dot(work.square_(), self._precision)
-        torch.mul(self._scale, self._scale, out=work).mul_(self._precision)
-        self._scale_slope.add_(work, alpha=share).sub_(share)
-        kl = (squares + work.sum() - self._log_precision - len(work)) / 2 - self._log_scale.sum()
-        kl = kl / self._num_data
+        self._scale_slope.addcmul_(self._variance, self._precision, value=share).sub_(share)
+        torch.addcmul(self._variance, work, work, out=work)
+        twice = torch.dot(work, self._precision).sub_(self._log_scale.sum(), alpha=2).sub_(self._constant)
+        kl = twice.div_(2 * self._num_data)
         self.parameters.grad = self._slopes
-        return {"loss": misfit + weight * kl, "misfit": misfit, "kl": kl}
+        return {"loss": torch.add(misfit, kl, alpha=weight), "misfit": misfit, "kl": kl}
 
     def release(self) -> None:
         """Give the guide parameters of its own again."""
@@ -185,36 +204,39 @@ class FlatELBO:
 
     def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
         """Share of one draw, or of all at once, in the negative log-likelihood; its gradient is added to the slopes."""
-        shared, share = slice(self._num_shared), -1 / (len(x) * self._num_particles)
+        share = -1 / (len(x) * self._num_particles)
         if self._copies > 1:
             x, y = x.repeat(self._copies, *[1] * (x.ndim - 1)), y.expand(self._copies, *y.shape)
         self._noise.normal_()
-        torch.addcmul(self._loc[shared], self._scale[shared], self._noise, out=self._draw)
+        torch.addcmul(self._shared_loc, self._shared_scale, self._noise, out=self._draw)
         for weight, _, drawn, _, axes in self._turned.values():
             torch.matmul(drawn, axes.T, out=weight)
         latents = {name: free.exp() for name, free in self._free.items()}
-        with torch.enable_grad():
-            if self._mode is None:
-                outputs = self._network(x)
-            else:
-                with self._mode:
-                    outputs = self._network(x)
+        outputs = self._outputs(x)
         drawn = outputs.detach() if self._copies == 1 else outputs.detach().unflatten(0, (self._copies, -1))
         found, slope, slopes = self._model.likelihood.log_likelihood_and_slopes(drawn, latents, y, self._target)
-        outputs.backward(slope.mul_(share).view(outputs.shape))
+        back = outputs.backward if self._passes is None else self._passes.backward
+        back(slope.mul_(share).view(outputs.shape))
         for name, by_latent in slopes.items():
             self._free_slopes[name].addcmul_(by_latent, latents[name], value=share)
         for _, weight_slope, _, slope, axes in self._turned.values():
             torch.matmul(weight_slope, axes, out=slope)
             weight_slope.zero_()
         if self._copies > 1:
-            self._scale_slope[shared].add_((self._draw_slope * self._noise).sum(0))
+            self._shared_scale_slope.add_((self._draw_slope * self._noise).sum(0))
         else:
-            self._scale_slope[shared].addcmul_(self._draw_slope, self._noise)
+            self._shared_scale_slope.addcmul_(self._draw_slope, self._noise)
         if self._num_particles > 1:
-            self._loc_slope[shared].add_(self._draw_slope.sum(0) if self._copies > 1 else self._draw_slope)
+            self._shared_loc_slope.add_(self._draw_slope.sum(0) if self._copies > 1 else self._draw_slope)
             self._draw_slope.zero_()
         return found * share
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        """The network's outputs at a draw."""
+        if self._passes is not None:
+            return self._passes(x)
+        with torch.enable_grad(), self._mode or nullcontext():
+            return self._network(x)
 
     def _views(self, values: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """Parts of a vector, or of one for each draw, by site, for the first sites in order."""
@@ -244,28 +266,7 @@ class FlatELBO:
         """The precisions of priors whose scales are fitted, as they suit the guide best now."""
         for base, loc, scale, precision in self._fitted:
             precision.copy_(base.fitted_variance(loc, scale).reciprocal_())
-        self._log_precision = self._precision.log().sum()
-
-    @torch.no_grad()
-    def _prepared(self, x: Tensor) -> Tensor:
-        """Inputs standardised, and along the guide's axes where nothing but the weights along them reads the inputs."""
-        model, seen = self._model, self._model.standardised(x)
-        if not self._axes:
-            return seen
-        axes = next(iter(self._axes.values()))
-        turned = (seen.flatten(1) @ axes).view(seen.shape)
-        # Random weights: a reader that starts at zero, as the gain of a skip connection does, would not be seen.
-        draws = torch.Generator().manual_seed(0)
-        shapes = {name: self._shapes[name] for name in model.priors()}
-        weights = {n: torch.randn(s, generator=draws).to(seen) / s[1:].numel() ** 0.5 for n, s in shapes.items()}
-        plain = weights | {name: weights[name] @ axes.T for name in self._axes}
-        few, turned_few = seen[:_FEW], turned[:_FEW]
-        outputs = functional_call(model.network, plain, (few,))
-        same = torch.allclose(functional_call(model.network, weights, (turned_few,)), outputs, rtol=1e-3, atol=1e-4)
-        if not same:
-            return seen
-        self._axes = {}
-        return turned
+        self._constant = self._precision.log().sum() + len(self._precision)
 
 
 def _leaf(values: Tensor, slopes: Tensor) -> Tensor:

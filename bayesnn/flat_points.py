@@ -20,6 +20,7 @@ from bayesnn.likelihoods import Likelihood
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import FittedNormal
 from bayesnn.stacked import Stacked
+from bayesnn.written_out import WrittenOut
 
 __all__ = ["FlatPoints"]
 
@@ -71,6 +72,9 @@ class FlatPoints:
             self.inputs = model.standardised(x)
             self.targets = model.targets(y)
             self.targets = self.targets if self._weighted else model.likelihood.seen(self.targets, self._target)
+        sites = list(model.priors())
+        weights, slopes = ({name: of[name] for name in sites} for of in (self._free, self._free_slopes))
+        self._passes = WrittenOut.of(model.network, self.inputs[:1], weights, slopes)
         self._together = Stacked.of(model.network) if self._number > 1 else None
         self._network = copy.deepcopy(model.network).requires_grad_()
         self._leaves = dict(self._network.named_parameters())
@@ -108,11 +112,10 @@ class FlatPoints:
         x, y = batch
         self._slopes.zero_()
         latents = {name: self._free[name].exp() for name in self._latents}
-        with torch.enable_grad():
-            outputs = self._network(x) if self._together is None else self._together(self._leaves, x, each_its_own=True)
+        outputs = self._outputs(x)
         share = -1 / x.shape[1 if self._number > 1 else 0]
         found, slope, slopes = self._likelihood(outputs.detach(), latents, y)
-        outputs.backward(slope.mul_(share))
+        (outputs.backward if self._passes is None else self._passes.backward)(slope.mul_(share))
         for name, by_latent in slopes.items():
             self._free_slopes[name].addcmul_(by_latent, latents[name], value=share)
         torch.sub(self._values, self._center, out=self._work)
@@ -124,6 +127,12 @@ class FlatPoints:
         self.parameters.grad = self._slopes
         misfit = found * (share / self._number)
         return {"loss": misfit + penalty / (self._num_data * self._number), "misfit": misfit}
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        if self._passes is not None:
+            return self._passes(x)
+        with torch.enable_grad():
+            return self._network(x) if self._together is None else self._together(self._leaves, x, each_its_own=True)
 
     def values(self) -> dict[str, Tensor]:
         """Values of all sites, with an axis for the networks in front if there are several."""

@@ -33,7 +33,7 @@ __all__ = ["Noise", "PerDatumNoise", "draw_in_layers", "local_sites"]
 
 _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 _LAYERS = {nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d}
-_SMALLEST_VARIANCE = 1e-16
+SMALLEST_VARIANCE = 1e-16
 """Keeps the square root's gradient finite where all inputs of a unit are zero."""
 
 
@@ -216,7 +216,7 @@ class _LocalLinear(torch.autograd.Function):
         """The outputs ``(B, out)``."""
         squares, variances = x * x, scale * scale
         spread = F.linear(squares, variances, None if bias_scale is None else bias_scale * bias_scale)
-        spread = spread.clamp_min_(_SMALLEST_VARIANCE).sqrt_()
+        spread = spread.clamp_min_(SMALLEST_VARIANCE).sqrt_()
         ctx.save_for_backward(x, squares, loc, scale, variances, bias_scale, noise / spread)
         ctx.has_bias = bias is not None
         return torch.addcmul(F.linear(x, loc, bias), noise, spread)

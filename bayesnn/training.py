@@ -152,8 +152,9 @@ def optimise(
                 if terms["loss"].requires_grad:
                     optimiser.zero_grad(set_to_none=True)
                     terms["loss"].backward()
+                    terms = {name: value.detach() for name, value in terms.items()}
                 optimiser.step()
-                seen.append(({name: value.detach() for name, value in terms.items()}, batch[0].shape[batches.axis]))
+                seen.append((terms, batch[0].shape[batches.axis]))
                 step += 1
                 bar.update()
             means = _means(seen)

@@ -8,9 +8,8 @@ in brackets, ELBO per datum.
 """
 
 import argparse
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,7 +20,6 @@ from torch import nn
 
 from bayesnn import BayesianNeuralNetwork, datasets, evaluate, fit_svi, likelihoods, networks, priors
 from bayesnn.evaluation import figures
-from bayesnn.methods import svi
 
 
 @dataclass(frozen=True)
@@ -29,21 +27,8 @@ class Recipe:
     prior: priors.Prior = field(default_factory=priors.fan_in_normal)
     options: dict[str, Any] = field(default_factory=dict)
     network: Callable[..., nn.Module] = field(default=partial(networks.mlp, (8, 8)))
-    shared: bool = False
-    """Whether one draw of the weights is for all data of a minibatch."""
     flat: bool = False
     """Whether pictures are rows of 64 columns, each standardised by itself."""
-
-
-@contextlib.contextmanager
-def noise(shared: bool) -> Iterator[None]:
-    own = svi._per_datum_sites
-    if shared:
-        svi._per_datum_sites = lambda *given: []
-    try:
-        yield
-    finally:
-        svi._per_datum_sites = own
 
 
 def mlp(*hidden: int, activation: str = "relu") -> Callable[..., nn.Module]:
@@ -52,6 +37,7 @@ def mlp(*hidden: int, activation: str = "relu") -> Callable[..., nn.Module]:
 
 FIXED, TENSOR = partial(priors.fan_in_normal, fit=None), partial(priors.fan_in_normal, fit="tensor")
 TEXTBOOK = {"warmup": 0.0, "rotate": False}
+SHARED = {"per_datum_noise": False}
 CONV = partial(networks.conv_net, (8, 8))
 
 DIGITS: dict[str, dict[str, Recipe]] = {
@@ -68,11 +54,11 @@ DIGITS: dict[str, dict[str, Recipe]] = {
         "KL rising for 90 %": Recipe(options={"warmup": 0.9}),
         "start from the MAP": Recipe(options={"start": "map"}),
         "4 draws a step": Recipe(options={"num_particles": 4}),
-        "one draw for a minibatch": Recipe(shared=True),
+        "one draw for a minibatch": Recipe(options=SHARED),
         "pixels scaled one by one": Recipe(flat=True),
-        "two convolutions, one draw for a minibatch": Recipe(network=CONV, shared=True),
+        "two convolutions, one draw for a minibatch": Recipe(options=SHARED, network=CONV),
         "400 SiLU": Recipe(network=mlp(400, activation="silu")),
-        "400 SiLU, one draw for a minibatch": Recipe(network=mlp(400, activation="silu"), shared=True),
+        "400 SiLU, one draw for a minibatch": Recipe(options=SHARED, network=mlp(400, activation="silu")),
         "400 SiLU, KL rising for 90 %": Recipe(network=mlp(400, activation="silu"), options={"warmup": 0.9}),
     },
     "deep": {
@@ -102,14 +88,13 @@ REGRESSION = {
     "a scale a unit, KL whole from the start": Recipe(options=TEXTBOOK),
     "a scale a unit, KL rising": Recipe(options={"rotate": False}),
     "and the principal axes (default)": Recipe(),
-    "default, one draw for a minibatch": Recipe(shared=True),
+    "default, one draw for a minibatch": Recipe(options=SHARED),
 }
 
 
 def fitted(recipe: Recipe, network: nn.Module, likelihood: Any, x: torch.Tensor, y: torch.Tensor, seed: int) -> Any:
     model = BayesianNeuralNetwork(network, prior=recipe.prior, likelihood=likelihood)
-    with noise(recipe.shared):
-        return fit_svi(model, x, y, seed=seed, progress=False, **recipe.options)
+    return fit_svi(model, x, y, seed=seed, progress=False, **recipe.options)
 
 
 def digits(seed: int, recipe: Recipe) -> list[float]:

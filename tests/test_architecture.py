@@ -40,7 +40,7 @@ FLOORS = [
     {"model", "uncertainty", "decompositions", "information", "metrics", "reparameterisation"},
     {"held_out"},
     {"recalibration", "conformal"},
-    {"axes", "features", "curvature", "heads", "simulated"},
+    {"axes", "features", "curvature", "heads", "simulated", "written_out"},
     {"guides"},
     {
         "elbo",
@@ -82,6 +82,7 @@ MAKERS = {
     "flat_elbo",
     "flat_points",
     "reparameterisation",
+    "written_out",
     "pyro_model",
     "points",
     "masks",

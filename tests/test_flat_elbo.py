@@ -270,4 +270,4 @@ def test_prior_scales_follow_the_guide():
         scales = [prior.fitted(*moments[name]).scale if isinstance(prior, FittedNormal) else prior.scale
                   for name, prior in model.priors().items()]  # fmt: skip
         expected = -2 * sum(float(scale.log().sum()) for scale in scales)  # the noise scale's own is 1, its log 0
-        assert float(flat._log_precision) == pytest.approx(expected)
+        assert float(flat._constant) == pytest.approx(expected + len(flat.parameters) / 2)

@@ -54,6 +54,7 @@ def fit_svi(
     warmup: float = 0.5,
     num_particles: int = 1,
     rotate: bool = True,
+    per_datum_noise: bool = True,
     temperature: float = 1.0,
     elbo: ELBO | None = None,
 ) -> WeightPosterior:
@@ -90,6 +91,9 @@ def fit_svi(
         num_particles: Draws averaged in each gradient.
         rotate: Whether `AutoNormal` is independent along the principal axes of the inputs, for the weights that read
             them, instead of along their columns (see `bayesnn.axes`).
+        per_datum_noise: Whether `AutoNormal`'s noise is drawn for each datum where a layer allows it (see
+            `bayesnn.reparameterisation`), or once for a minibatch. Once takes two thirds of the time of a step of wide
+            and convolutional layers, and ends lower (docs/variational-fit.md).
         temperature: Weight T of the divergence. Anything but 1 is not the Bayesian posterior, and is reported.
         elbo: A Pyro objective in place of `MeanFieldELBO`; it brings its own settings, so ``warmup``, ``num_particles``
             and fitted prior scales are not used.
@@ -142,7 +146,7 @@ def fit_svi(
         rotated = _axes(known, inputs, few) if rotate and isinstance(known, BayesianNeuralNetwork) else None
         fitted = built(guide, known, few, start=values, init_scale=init_scale, axes=rotated)
         objective = MeanFieldELBO(num_particles)
-        if isinstance(fitted, AutoNormal):
+        if isinstance(fitted, AutoNormal) and per_datum_noise:
             objective.per_datum_noise = _per_datum_sites(known, fitted, few)
         total_steps = epochs * math.ceil(len(inputs) / batch_size)
 

@@ -11,7 +11,6 @@ from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 from bayesnn import fit_map, fit_svi
-from bayesnn.methods import svi
 from benchmarks.speed.cases import lenet, perceptron, small
 from benchmarks.speed.others import installed
 from benchmarks.speed.paired import seconds, table
@@ -44,21 +43,6 @@ def ours(case, fit, **settings):
             return fit(model, case.x, case.y, **options, **settings).history.seconds
 
     return run
-
-
-def shared_noise(case):
-    """`fit_svi` with one draw of the weights for all data of a minibatch."""
-    run = ours(case, fit_svi, num_samples=1)
-
-    def shared():
-        own = svi._per_datum_sites
-        svi._per_datum_sites = lambda *given: []
-        try:
-            return run()
-        finally:
-            svi._per_datum_sites = own
-
-    return shared
 
 
 def by_hand(case):
@@ -113,7 +97,7 @@ def step(rounds):
             "plain network": plain(case),
             "fit_map": ours(case, fit_map),
             "fit_svi": ours(case, fit_svi, num_samples=1),
-            "fit_svi, one draw for a minibatch": shared_noise(case),
+            "fit_svi, one draw for a minibatch": ours(case, fit_svi, num_samples=1, per_datum_noise=False),
             "Bayes by backprop by hand": by_hand(case),
             "Pyro's SVI, AutoNormal, Trace_ELBO, Adam": pyro_as_documented(case),
         } | installed(case)

@@ -1,0 +1,225 @@
+"""WrittenOut: a multilayer perceptron's forward and backward pass, written out.
+
+Of a small network most of a step's time goes into autograd's bookkeeping, not into arithmetic. What is here computes
+the same numbers by the same products, without it: with noise drawn for each datum (local reparameterisation, see
+`bayesnn.reparameterisation`), or without noise, of one network or of several side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bayesnn.reparameterisation import SMALLEST_VARIANCE
+
+__all__ = ["Variances", "WrittenOut"]
+
+_aten = torch.ops.aten
+
+
+class Variances(NamedTuple):
+    """Variances of weights and where their gradients go, by name.
+
+    Attributes:
+        values: Variances, read in every pass.
+        slopes: Where twice the gradient by the variance is added.
+    """
+
+    values: Mapping[str, Tensor]
+    slopes: Mapping[str, Tensor]
+
+
+class _Activation(NamedTuple):
+    """A function of single numbers.
+
+    Attributes:
+        run: Its values.
+        slope: ``(gradient by its values, its argument, its values) -> gradient by its argument``.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _of_gelu(module: nn.GELU) -> _Activation:
+    how = module.approximate
+    return _Activation(module, lambda by, x, out: _aten.gelu_backward.default(by, x, approximate=how))
+
+
+_ACTIVATIONS: dict[type, Callable[..., _Activation]] = {
+    nn.ReLU: lambda module: _Activation(torch.relu, lambda by, x, out: _aten.threshold_backward.default(by, out, 0)),
+    nn.Tanh: lambda module: _Activation(torch.tanh, lambda by, x, out: _aten.tanh_backward.default(by, out)),
+    nn.Sigmoid: lambda module: _Activation(torch.sigmoid, lambda by, x, out: _aten.sigmoid_backward.default(by, out)),
+    nn.SiLU: lambda module: _Activation(module, lambda by, x, out: _aten.silu_backward.default(by, x)),
+    nn.GELU: _of_gelu,
+}
+
+
+class _Affine:
+    """Products with a weight and a bias, of one network or of several, and the gradients by both.
+
+    Args:
+        values: Weight and, if there is one, bias.
+        slopes: Where the gradients by them are added.
+    """
+
+    def __init__(self, values: Sequence[Tensor], slopes: Sequence[Tensor]) -> None:
+        self.weight, *biases = values
+        self._slope, *self._bias_slopes = slopes
+        self._turned = self.weight.mT
+        self._alone = self.weight.ndim == 2
+        self._bias = (biases[0] if self._alone else biases[0].unsqueeze(1)) if biases else None
+
+    def run(self, x: Tensor) -> Tensor:
+        """The outputs."""
+        if self._bias is None:
+            return x @ self._turned
+        return (torch.addmm if self._alone else torch.baddbmm)(self._bias, x, self._turned)
+
+    def add_slopes(self, by: Tensor, x: Tensor) -> None:
+        """Add the gradients in their places, given that by the outputs and the inputs."""
+        if self._alone:
+            self._slope.addmm_(by.mT, x)
+        else:
+            self._slope.baddbmm_(by.mT, x)
+        for slope in self._bias_slopes:
+            slope.add_(by.sum(-2))
+
+
+class _Layer:
+    """A linear layer and the activation behind it."""
+
+    def __init__(
+        self, values: Mapping[str, Tensor], slopes: Mapping[str, Tensor], variances: Variances | None, path: str
+    ) -> None:
+        names = [name for part in ("weight", "bias") if (name := f"{path}.{part}") in values]
+        self.activation: _Activation | None = None
+        self._mean = _Affine([values[name] for name in names], [slopes[name] for name in names])
+        self._spread: _Affine | None = None
+        if variances is not None:
+            self._spread = _Affine([variances.values[n] for n in names], [variances.slopes[n] for n in names])
+
+    def run(self, x: Tensor) -> Tensor:
+        """The outputs; what the way back needs is kept."""
+        self._x = x
+        out = self._mean.run(x)
+        if self._spread is not None:
+            self._squares = x * x
+            spread = self._spread.run(self._squares).clamp_min_(SMALLEST_VARIANCE).sqrt_()
+            noise = torch.empty_like(out).normal_()
+            out.addcmul_(noise, spread)
+            self._noise_over_spread = noise.div_(spread)
+        if self.activation is None:
+            return out
+        self._before, self._after = out, self.activation.run(out)
+        return self._after
+
+    def back(self, by: Tensor, by_x: bool = True) -> Tensor:
+        """Add the parameters' gradients in their places, given that by the outputs; that by the inputs, if of use."""
+        if self.activation is not None:
+            by = self.activation.slope(by, self._before, self._after)
+        self._mean.add_slopes(by, self._x)
+        below = by @ self._mean.weight if by_x else by
+        if self._spread is not None:
+            by_spread = by * self._noise_over_spread  # twice the gradient by the variance
+            self._spread.add_slopes(by_spread, self._squares)
+            if by_x:
+                below.addcmul_(self._x, by_spread @ self._spread.weight)
+        return below
+
+
+class WrittenOut:
+    r"""A sequence of linear layers and activations, run and differentiated without autograd.
+
+    With variances, each layer's outputs are drawn: :math:`h + \epsilon \sqrt{v}`, :math:`h = x \mu^T + b` and
+    :math:`v = x^2 (\sigma^2)^T + \sigma_b^2`.
+
+    Args:
+        layers: The layers in order.
+        is_flattened: Whether inputs are flattened first.
+        axis: The axis of the rows: 1 where several networks have one in front.
+
+    References:
+        Kingma, Salimans and Welling (2015), Variational Dropout and the Local Reparameterization Trick,
+        arXiv:1506.02557, equation 6.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        >>> values = {name: value.detach() for name, value in network.named_parameters()}
+        >>> slopes = {name: torch.zeros_like(value) for name, value in values.items()}
+        >>> passes = WrittenOut.of(network, torch.zeros(5, 3), values, slopes)
+        >>> outputs = passes(torch.zeros(5, 3))
+        >>> passes.backward(torch.ones_like(outputs))
+        >>> slopes["2.bias"]
+        tensor([5.])
+    """
+
+    def __init__(self, layers: Sequence[_Layer], is_flattened: bool, axis: int) -> None:
+        self._layers, self._is_flattened, self._axis = list(layers), is_flattened, axis
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        x: Tensor,
+        values: Mapping[str, Tensor],
+        slopes: Mapping[str, Tensor],
+        variances: Variances | None = None,
+    ) -> WrittenOut | None:
+        """The passes of a network, or ``None`` where it is none that can be written out.
+
+        Args:
+            network: A network; its own parameters are not read.
+            x: Some of its inputs, without an axis for several networks.
+            values: Its parameters by name, read in every pass; several networks' with an axis in front.
+            slopes: Where the gradients by them are added.
+            variances: Of all weights, for noise drawn for each datum.
+        """
+        if type(network) is not nn.Sequential or _has_hooks(network) or torch.is_autocast_enabled(x.device.type):
+            return None
+        layers: list[_Layer] = []
+        is_flattened, used = False, []
+        known = values.keys() if variances is None else values.keys() & variances.values.keys()
+        for path, module in network._modules.items():  # `named_children` leaves out what comes twice
+            if isinstance(module, nn.Flatten) and not layers and (module.start_dim, module.end_dim) == (1, -1):
+                is_flattened = True
+            elif type(module) is nn.Linear:
+                names = [f"{path}.{name}" for name, _ in module.named_parameters()]
+                if not known >= set(names):
+                    return None
+                used += names
+                layers.append(_Layer(values, slopes, variances, path))
+            elif type(module) in _ACTIVATIONS and layers and layers[-1].activation is None:
+                layers[-1].activation = _ACTIVATIONS[type(module)](module)
+            elif type(module) is not nn.Identity:
+                return None
+        fits = x.is_floating_point() and (x.ndim == 2 or (is_flattened and x.ndim > 2))
+        if not (layers and fits and set(used) == values.keys()):
+            return None
+        first = values[used[0]]
+        return cls(layers, is_flattened, first.ndim - 1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The outputs ``(B, K)`` of inputs ``(B, ...)``, each with an axis for several networks in front."""
+        if self._is_flattened:
+            x = x.flatten(self._axis)
+        for layer in self._layers:
+            x = layer.run(x)
+        return x
+
+    def backward(self, slope: Tensor) -> None:
+        """Add the gradients of all parameters in their places, given that by the last pass's outputs."""
+        for layer in self._layers[:0:-1]:
+            slope = layer.back(slope)
+        self._layers[0].back(slope, by_x=False)
+
+
+def _has_hooks(network: nn.Module) -> bool:
+    """Whether anything of one's own happens around a layer's call."""
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        for module in network.modules()
+    )
