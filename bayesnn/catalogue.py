@@ -25,7 +25,7 @@ VERSION = "0.1.0.dev0"
 
 METHODS = (
     "map", "own_noise", "dropout", "concrete_dropout", "ensemble", "adversarial_ensemble", "own_noise_ensemble", "gp",
-    "last_layer", "laplace", "sghmc", "svi", "swag", "svi_ensemble",
+    "gp_best", "last_layer", "laplace", "sghmc", "svi", "swag", "svi_ensemble",
 )  # fmt: skip
 """Names of the roster's methods, in its order."""
 

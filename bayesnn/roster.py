@@ -48,6 +48,7 @@ METHODS: dict[str, Fit] = {
     "adversarial_ensemble": _one_draw(fit_ensemble, adversarial=0.01),
     "own_noise_ensemble": _one_draw(fit_ensemble, adversarial=0.01),
     "gp": _draws(fit_gp),
+    "gp_best": _draws(fit_gp, kernel="best"),
     "last_layer": _draws(fit_last_layer),
     "laplace": _draws(fit_laplace),
     "sghmc": _draws(fit_sghmc),
@@ -59,7 +60,7 @@ METHODS: dict[str, Fit] = {
 
 COSTS: dict[str, float] = {
     "map": 1, "own_noise": 1, "dropout": 2, "concrete_dropout": 3, "ensemble": 5, "adversarial_ensemble": 10,
-    "own_noise_ensemble": 10, "gp": 2, "last_layer": 1, "laplace": 1, "sghmc": 30, "svi": 4, "swag": 2,
-    "svi_ensemble": 20,
+    "own_noise_ensemble": 10, "gp": 2, "gp_best": 12, "last_layer": 1, "laplace": 1, "sghmc": 30, "svi": 4,
+    "swag": 2, "svi_ensemble": 20,
 }  # fmt: skip
 """How many plain fits one takes, roughly: processes side by side begin with the longest."""

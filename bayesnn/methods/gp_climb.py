@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ _STARTS = (1.0, 0.3)
 
 def climb(
     process: ExactProcess,
+    candidates: Sequence[Sequence[Any]],
     *,
     log_prior: Callable[[Tensor], Tensor],
     max_iterations: int,
@@ -34,6 +35,7 @@ def climb(
 
     Args:
         process: What is fitted.
+        candidates: For each target the kernels to choose from: the one with the highest maximum is taken.
         log_prior: Log-prior density of the noise scales of the standardised targets; 0 where they are known.
         max_iterations: Iterations of each climb.
         progress: Whether to show a progress bar.
@@ -44,7 +46,7 @@ def climb(
     """
     epochs: list[dict[str, float]] = []
     started, interrupted = time.perf_counter(), False
-    most = max_iterations * len(_STARTS) * len(process.kernels)
+    most = max_iterations * len(_STARTS) * sum(map(len, candidates))
     bar = tqdm(total=most, desc="gp", disable=not progress, leave=False, unit="iteration", mininterval=0.3)
 
     def tell(loss: float) -> None:
@@ -54,8 +56,8 @@ def climb(
         if callback is not None:
             callback(len(epochs) - 1, epochs[-1])
 
-    for d in range(len(process.kernels)):
-        interrupted = _Climb(process, d, log_prior).run(max_iterations, tell)
+    for d, kernels in enumerate(candidates):
+        interrupted = _chosen(process, d, kernels, log_prior, max_iterations, tell)
         if interrupted:
             warnings.warn(
                 f"stopped by hand after {len(epochs)} of {most} iterations; the state reached is kept.", stacklevel=3
@@ -63,6 +65,31 @@ def climb(
             break
     bar.close()
     return _solved(process), History(epochs, time.perf_counter() - started, interrupted)
+
+
+def _chosen(
+    process: ExactProcess,
+    d: int,
+    kernels: Sequence[Any],
+    log_prior: Callable[[Tensor], Tensor],
+    max_iterations: int,
+    tell: Callable[[float], None],
+) -> bool:
+    """Climb with every kernel for one target, and keep the best; whether it was stopped by hand."""
+    start, best, interrupted = process.log_noise[d].detach().clone(), math.inf, False
+    found = (kernels[0], start)
+    for kernel in kernels:
+        process.kernels[d] = kernel
+        process.log_noise[d].data.copy_(start)
+        climb = _Climb(process, d, log_prior)
+        interrupted = climb.run(max_iterations, tell)
+        if climb.best < best:
+            best, found = climb.best, (kernel, process.log_noise[d].detach().clone())
+        if interrupted:
+            break
+    process.kernels[d], noise = found
+    process.log_noise[d].data.copy_(noise)
+    return interrupted
 
 
 class _Climb:

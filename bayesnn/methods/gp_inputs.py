@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from bayesnn.features import Body
 from bayesnn.scaling import input_scaling
 
-__all__ = ["Inputs", "kernel_of", "length_scaled"]
+__all__ = ["Inputs", "choices_of", "kernel_of", "kernel_words", "length_scaled"]
 
-_SMOOTHNESS = {"matern": (2.5,), "rbf": (math.inf,), "rough": (0.5, 2.5)}
+_SMOOTHNESS = {"matern": (2.5,), "rbf": (math.inf,), "two_scales": (1.5, 2.5), "rough": (0.5, 2.5)}
 """Smoothness of each part of the kernels with a name."""
+
+_BEST = "best"
 
 
 class Inputs(nn.Module):
@@ -55,11 +57,35 @@ class Inputs(nn.Module):
         return [] if self.network is None else [f"network.{name}" for name in Body(self.network, self.layer).names]
 
 
+def choices_of(kernel: object) -> list[object]:
+    """The kernels to choose from: those with a name for ``"best"``, those of a list, or the one given.
+
+    Raises:
+        ValueError: If a list is empty.
+    """
+    if isinstance(kernel, str) and kernel == _BEST:
+        return list(_SMOOTHNESS)
+    if not isinstance(kernel, list | tuple):
+        return [kernel]
+    if not kernel:
+        raise ValueError('a list of kernels must hold one at least; got an empty one. Write kernel="matern".')
+    return list(kernel)
+
+
+def kernel_words(kernel: Any) -> str:
+    """What a kernel is, in a few characters."""
+    if parts := getattr(kernel, "kernels", None):
+        return " + ".join(kernel_words(part) for part in parts)
+    base = getattr(kernel, "base_kernel", kernel)
+    smoothness = getattr(base, "nu", None)
+    return f"Matern-{round(2 * smoothness)}/2" if smoothness is not None else type(base).__name__
+
+
 def kernel_of(kernel: object, features: Tensor, *, columns: bool, functions: int = 1) -> nn.Module:
     """A kernel by its name, its length-scales at about the distance between two inputs; one given, as a copy.
 
     Args:
-        kernel: ``"matern"`` (of smoothness 5/2), ``"rbf"``, or a gpytorch kernel.
+        kernel: One of the names, or a gpytorch kernel.
         features: What it will compare ``(N, d)``.
         columns: Whether each column has its own length-scale.
         functions: Functions that share it; one given may have a batch of as many.
@@ -76,8 +102,8 @@ def kernel_of(kernel: object, features: Tensor, *, columns: bool, functions: int
         _check_kernel(given, features[:2], functions)
         return given
     if not isinstance(kernel, str) or kernel not in _SMOOTHNESS:
-        names = ", ".join(f'"{name}"' for name in _SMOOTHNESS)
-        raise ValueError(f"kernel must be {names} or a gpytorch kernel; got {kernel!r}.")
+        names = ", ".join(f'"{name}"' for name in (*_SMOOTHNESS, _BEST))
+        raise ValueError(f"kernel must be {names}, a gpytorch kernel or a list of such; got {kernel!r}.")
     parts = [_part(smoothness, features, columns) for smoothness in _SMOOTHNESS[kernel]]
     return sum(parts[1:], parts[0])
 

@@ -17,7 +17,7 @@ from bayesnn.data import as_inputs, batches, on_device
 from bayesnn.inspected import Inspection
 from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.members import mapped
-from bayesnn.methods.gp_inputs import length_scaled
+from bayesnn.methods.gp_inputs import kernel_words, length_scaled
 from bayesnn.predictive import Predictive
 from bayesnn.streamed import predicted
 from bayesnn.training import History
@@ -66,7 +66,7 @@ class GaussianProcess:
 
     def __repr__(self) -> str:
         figures = "".join(f", {name}={value:.4g}" for name, value in self.summary.items())
-        kernels = ", ".join(dict.fromkeys(type(getattr(k, "base_kernel", k)).__name__ for k in self.kernels))
+        kernels = ", ".join(dict.fromkeys(kernel_words(kernel) for kernel in self.kernels))
         what = f"{self.process.words}, {kernels}, {self.likelihood.name}"
         return f"GaussianProcess({what}, S={self.num_samples}, device={self.device}{figures})"
 

@@ -14,6 +14,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteK
 from torch import nn
 
 from bayesnn import BayesianNeuralNetwork, decompose, evaluate, fit_gp, likelihoods, networks
+from bayesnn.methods.gp_inputs import kernel_words
 
 SIGMAS = 5  # a normal variate lies further out with a chance of 6e-7
 
@@ -32,6 +33,7 @@ def by_sklearn(x, y, kernel, lengthscales, outputscale, noise):
     kinds = {
         "matern": [partial(Matern, nu=2.5)],
         "rbf": [RBF],
+        "two_scales": [partial(Matern, nu=1.5), partial(Matern, nu=2.5)],
         "rough": [partial(Matern, nu=0.5), partial(Matern, nu=2.5)],
     }
     parts = [
@@ -46,7 +48,7 @@ def outputscales(kernel):
 
 
 @pytest.mark.parametrize("learnt_from", [40, 25], ids=["all", "some"])
-@pytest.mark.parametrize("kernel", ["matern", "rbf", "rough"])
+@pytest.mark.parametrize("kernel", ["matern", "rbf", "two_scales", "rough"])
 def test_mean_variance_and_marginal_likelihood_are_scikit_learns(kernel, learnt_from):
     x, y = data()
     posterior = fit_gp(likelihoods.gaussian, x, y, kernel=kernel, num_kernel_data=learnt_from, progress=False)
@@ -304,11 +306,47 @@ def test_a_kernel_of_your_own_and_pictures():
     assert posterior(pictures).mean.dtype == torch.float32
 
 
+def test_the_best_kernel_is_the_one_of_the_highest_marginal_likelihood():
+    """Target by target: one is smooth, the other steps from row to row."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(60, 1, generator=generator, dtype=torch.float64)
+    walk = torch.randn(60, generator=generator, dtype=torch.float64).cumsum(0)[x[:, 0].argsort().argsort()]
+    y = torch.stack([(6 * x[:, 0]).sin(), walk], 1)
+    names = ["matern", "rbf", "two_scales", "rough"]
+    together = fit_gp(likelihoods.gaussian, x, y, kernel="best", progress=False)
+    summed = 0.0
+    for d in range(2):
+        alone = {n: fit_gp(likelihoods.gaussian, x, y[:, d], kernel=n, progress=False) for n in names}
+        figures = {n: fitted.summary["log_marginal_likelihood_per_datum"] for n, fitted in alone.items()}
+        best = alone[max(figures, key=figures.get)]
+        one = fit_gp(likelihoods.gaussian, x, y[:, d], kernel=names[::-1], progress=False)
+        for ours, theirs in ((one.kernels[0], best.kernels[0]), (together.kernels[d], best.kernels[0])):
+            assert kernel_words(ours) == kernel_words(theirs)
+        torch.testing.assert_close(one(x).mean, best(x).mean, rtol=1e-4, atol=1e-4)
+        summed += max(figures.values())
+    assert together.summary["log_marginal_likelihood_per_datum"] == pytest.approx(summed, abs=1e-5)
+    assert kernel_words(together.kernels[0]) != kernel_words(together.kernels[1])
+
+
+def test_the_best_kernel_of_a_variational_process_is_the_one_of_the_highest_elbo():
+    x, y = data()
+    labels, names = (y > y.mean()).long(), ["rbf", "matern", "rough"]
+    options = {"num_epochs": 30, "batch_size": 40, "num_inducing": 20, "progress": False}
+    best = fit_gp(likelihoods.categorical, x, labels, kernel=names, **options)
+    alone = [fit_gp(likelihoods.categorical, x, labels, kernel=name, **options) for name in names]
+    highest = max(alone, key=lambda fitted: fitted.summary["elbo_per_datum"])
+    assert kernel_words(best.kernels[0]) == kernel_words(highest.kernels[0])
+    assert best.summary == highest.summary
+    model = BayesianNeuralNetwork(networks.mlp(2, 2), likelihood=likelihoods.categorical)
+    with pytest.raises(ValueError, match="a deep kernel is trained with one kernel; got several"):
+        fit_gp(model, x, labels, kernel="best", deep_kernel=True, progress=False)
+
+
 def test_it_moves_and_tells_what_it_is():
     x, y = data()
     posterior = fit_gp(likelihoods.gaussian, x, y, num_epochs=5, progress=False)
     torch.testing.assert_close(posterior.to("cpu")(x).mean, posterior(x).mean)
-    assert repr(posterior).startswith("GaussianProcess(exact, MaternKernel, Gaussian, S=100")
+    assert repr(posterior).startswith("GaussianProcess(exact, Matern-5/2, Gaussian, S=100")
     assert posterior.resample(7)(x).num_samples == 7
     assert float(decompose(posterior.resample(1)(x)).epistemic.max()) == 0
 
@@ -316,7 +354,11 @@ def test_it_moves_and_tells_what_it_is():
 BAD = {
     "inducing": ({"num_inducing": 50}, "inducing points must be 40 or fewer"),
     "none": ({"num_inducing": 0}, "num_inducing must be a whole number"),
-    "kernel": ({"kernel": "cubic"}, 'kernel must be "matern", "rbf", "rough" or a gpytorch kernel; got \'cubic\''),
+    "kernel": (
+        {"kernel": "cubic"},
+        'kernel must be "matern", "rbf", "two_scales", "rough", "best", a gpytorch kernel or a list of such; got',
+    ),
+    "no kernel": ({"kernel": []}, "a list of kernels must hold one at least; got an empty one"),
     "deep": ({"deep_kernel": True}, "a deep kernel needs a network"),
     "rate": ({"learning_rate": 0.0}, "learning_rate must be positive"),
     "epochs": ({"num_epochs": 0}, "num_epochs must be 1 or more; got 0"),
