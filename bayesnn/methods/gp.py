@@ -17,6 +17,7 @@ from bayesnn.fitting import epochs_for, isolated, prepared
 from bayesnn.likelihoods import Affine, Gaussian, Likelihood
 from bayesnn.methods.gp_posterior import GaussianProcess
 from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.seeding import seeded
 from bayesnn.training import Callback
 
 __all__ = ["fit_gp"]
@@ -180,7 +181,8 @@ def fit_gp(
             for choice in choices:
                 fitted_kernel = kernel_of(choice, features, columns=columns, functions=data.num_outputs)
                 one = VariationalProcess(inputs, fitted_kernel, features[chosen], data.num_outputs)
-                found = ascend(one, data.likelihood, data.target, data.x, data.y, **ascent)
+                with seeded(None, data.x.device):  # the same noise for each
+                    found = ascend(one, data.likelihood, data.target, data.x, data.y, **ascent)
                 if found[1] > figure or choice is choices[0]:
                     process, (latents, figure, history) = one, found
                 if found[2].interrupted:
