@@ -199,17 +199,15 @@ class WeightPosterior:
 
     def to(self, device: torch.device | str) -> WeightPosterior:
         """The same posterior on another device."""
-        target = on_device(device, self.device)
-        moved = replace(
+        target, source = on_device(device, self.device), self.device
+        made, density = self.draws, self.density
+        return replace(
             self,
             model=copy.deepcopy(self.model).to(target),
-            weights={name: value.to(target) for name, value in self.weights.items()},
-        )
-        if self.draws is None:
-            return moved
-        made = self.draws
-        return replace(
-            moved, draws=lambda number, seed: {name: value.to(target) for name, value in made(number, seed).items()}
+            weights=_moved(self.weights, target),
+            # What makes draws, and their density, stay with the fit.
+            draws=None if made is None else lambda number, seed: _moved(made(number, seed), target),
+            density=None if density is None else lambda weights: density(_moved(weights, source)).to(target),
         )
 
     def _inputs(self, x: Any) -> Tensor:
@@ -228,3 +226,7 @@ class WeightPosterior:
             raise ValueError(
                 f"x must look like the training inputs, {self.model.input_words}; got {tuple(x.shape)}: {error}"
             ) from error
+
+
+def _moved(values: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: value.to(device) for name, value in values.items()}

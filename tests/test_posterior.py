@@ -1,5 +1,7 @@
 """Draws of weights as a function from inputs to a predictive."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -161,6 +163,20 @@ def test_moving_is_a_copy_that_predicts_and_resamples_the_same(posterior, x):
     assert_close(moved.resample(3, seed=5).weights, posterior.resample(3, seed=5).weights, rtol=0, atol=0)
     alone = WeightPosterior(posterior.model, posterior.weights, "ensemble").to("cpu")
     assert_close(moments(alone(x)), moments(posterior(x)), rtol=0, atol=0)
+
+
+def test_densities_and_new_draws_are_made_where_the_fit_is(posterior):
+    """On a device without numbers: what is computed there is seen by its device alone."""
+    seen = []
+
+    def density(weights):
+        seen.extend(value.device.type for value in weights.values())
+        return torch.zeros(S)
+
+    moved = replace(posterior, density=density, draws=posterior.guide.draws).to("meta")
+    assert moved.density(posterior.weights).device.type == "meta"
+    assert set(seen) == {"cpu"}
+    assert {value.device.type for value in moved.draws(2, 0).values()} == {"meta"}
 
 
 def test_repr_tells_method_draws_and_figures(posterior):
