@@ -56,10 +56,12 @@ class Mask(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply by a mask."""
-        if not self.training:
-            return x * self.mask
+        return x * (self.fresh(x) if self.training else self.mask)
+
+    def fresh(self, x: Tensor) -> Tensor:
+        """A mask for each datum of inputs, from the global random state."""
         ones = x.new_ones(*x.shape[:2], *[1] * (x.ndim - 2)) if self.channels else torch.ones_like(x)
-        return x * (ones.bernoulli(1 - self.rate) / (1 - self.rate) if self.logit is None else self._relaxed(ones))
+        return ones.bernoulli(1 - self.rate) / (1 - self.rate) if self.logit is None else self._relaxed(ones)
 
     def draws(self, num_samples: int, like: Tensor) -> Tensor:
         """Masks ``(S, *shape)`` of the type and device of ``like``, from the global random state."""

@@ -8,11 +8,12 @@ the same numbers by the same products, without it: with noise drawn for each dat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from bayesnn.masks import Mask
 from bayesnn.reparameterisation import SMALLEST_VARIANCE
 
 __all__ = ["Variances", "WrittenOut"]
@@ -90,13 +91,18 @@ class _Affine:
 
 
 class _Layer:
-    """A linear layer and the activation behind it."""
+    """A linear layer, the mask in front of it and the activation behind it."""
 
     def __init__(
-        self, values: Mapping[str, Tensor], slopes: Mapping[str, Tensor], variances: Variances | None, path: str
+        self,
+        values: Mapping[str, Tensor],
+        slopes: Mapping[str, Tensor],
+        variances: Variances | None,
+        path: str,
+        mask: Mask | None,
     ) -> None:
         names = [name for part in ("weight", "bias") if (name := f"{path}.{part}") in values]
-        self.activation: _Activation | None = None
+        self._mask, self.activation = mask, cast("_Activation | None", None)
         self._mean = _Affine([values[name] for name in names], [slopes[name] for name in names])
         self._spread: _Affine | None = None
         if variances is not None:
@@ -104,6 +110,9 @@ class _Layer:
 
     def run(self, x: Tensor) -> Tensor:
         """The outputs; what the way back needs is kept."""
+        if self._mask is not None:
+            self._kept = self._mask.fresh(x)
+            x = x * self._kept
         self._x = x
         out = self._mean.run(x)
         if self._spread is not None:
@@ -128,11 +137,11 @@ class _Layer:
             self._spread.add_slopes(by_spread, self._squares)
             if by_x:
                 below.addcmul_(self._x, by_spread @ self._spread.weight)
-        return below
+        return below if self._mask is None or not by_x else below.mul_(self._kept)
 
 
 class WrittenOut:
-    r"""A sequence of linear layers and activations, run and differentiated without autograd.
+    r"""A sequence of linear layers, activations and dropout, run and differentiated without autograd.
 
     With variances, each layer's outputs are drawn: :math:`h + \epsilon \sqrt{v}`, :math:`h = x \mu^T + b` and
     :math:`v = x^2 (\sigma^2)^T + \sigma_b^2`.
@@ -181,23 +190,30 @@ class WrittenOut:
         if type(network) is not nn.Sequential or _has_hooks(network) or torch.is_autocast_enabled(x.device.type):
             return None
         layers: list[_Layer] = []
-        is_flattened, used = False, []
+        is_flattened, used, mask = False, [], None
         known = values.keys() if variances is None else values.keys() & variances.values.keys()
         for path, module in network._modules.items():  # `named_children` leaves out what comes twice
-            if isinstance(module, nn.Flatten) and not layers and (module.start_dim, module.end_dim) == (1, -1):
+            if (
+                isinstance(module, nn.Flatten)
+                and not (layers or mask)
+                and (module.start_dim, module.end_dim) == (1, -1)
+            ):
                 is_flattened = True
             elif type(module) is nn.Linear:
                 names = [f"{path}.{name}" for name, _ in module.named_parameters()]
                 if not known >= set(names):
                     return None
                 used += names
-                layers.append(_Layer(values, slopes, variances, path))
-            elif type(module) in _ACTIVATIONS and layers and layers[-1].activation is None:
+                layers.append(_Layer(values, slopes, variances, path, mask))
+                mask = None
+            elif type(module) is Mask and mask is None and _is_fresh(module):
+                mask = module
+            elif type(module) in _ACTIVATIONS and mask is None and layers and layers[-1].activation is None:
                 layers[-1].activation = _ACTIVATIONS[type(module)](module)
             elif type(module) is not nn.Identity:
                 return None
         fits = x.is_floating_point() and (x.ndim == 2 or (is_flattened and x.ndim > 2))
-        if not (layers and fits and set(used) == values.keys()):
+        if mask is not None or not (layers and fits and set(used) == values.keys()):
             return None
         first = values[used[0]]
         return cls(layers, is_flattened, first.ndim - 1)
@@ -215,6 +231,11 @@ class WrittenOut:
         for layer in self._layers[:0:-1]:
             slope = layer.back(slope)
         self._layers[0].back(slope, by_x=False)
+
+
+def _is_fresh(mask: Mask) -> bool:
+    """Whether a mask is drawn for each datum, one value for each number, at a rate that is known."""
+    return mask.training and mask.logit is None and not mask.channels
 
 
 def _has_hooks(network: nn.Module) -> bool:

@@ -9,6 +9,7 @@ from bayesnn import BayesianNeuralNetwork, likelihoods, networks
 from bayesnn.flat_elbo import FlatELBO
 from bayesnn.flat_points import FlatPoints
 from bayesnn.guides import AutoNormal
+from bayesnn.masks import with_masks
 from bayesnn.points import Objective
 from bayesnn.reparameterisation import Noise, PerDatumNoise
 from bayesnn.written_out import Variances, WrittenOut
@@ -90,6 +91,28 @@ def test_passes_with_noise_are_those_of_local_reparameterisation(name):
     for n, value in values.items():
         torch.testing.assert_close(slopes[n] - 0.5, value.grad, rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(by_variance[n] * scales[n], scales[n].grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3)], ids=["columns", "pictures"])
+def test_passes_with_dropout_are_those_of_autograd(shape):
+    torch.manual_seed(0)
+    network = with_masks(networks.mlp(shape if len(shape) > 1 else 3, 2, hidden=(5, 4), dropout=0.4), None).double()
+    values = {n: torch.randn_like(value).requires_grad_() for n, value in network.named_parameters()}
+    x, slopes = torch.randn(ROWS, *shape).double(), {n: torch.zeros_like(value) for n, value in values.items()}
+    torch.manual_seed(1)
+    expected = functional_call(network.train(), values, (x,))
+    slope = torch.randn_like(expected)
+    expected.backward(slope)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        passes = WrittenOut.of(network, x, values, slopes)
+        outputs = passes(x)
+        passes.backward(slope)
+    torch.testing.assert_close(outputs, expected, rtol=1e-12, atol=1e-12)
+    for n, value in values.items():
+        torch.testing.assert_close(slopes[n], value.grad, rtol=1e-10, atol=1e-12)
+    held = {n: value.detach() for n, value in values.items()}
+    assert WrittenOut.of(network.eval(), x, held, slopes) is None  # masks held still are not drawn
 
 
 def hooked():
