@@ -39,7 +39,7 @@ _REFRESH = 10
 for constants anyway."""
 
 _FEW = 16
-"""Inputs on which two ways to the same outputs are compared."""
+"""Inputs of a run that tells how the network is made."""
 
 
 class FlatELBO:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bayesnn.masks import Mask
 
-__all__ = ["Stacked", "same"]
+__all__ = ["Stacked", "is_touched", "same"]
 
 Weights = Mapping[str, Tensor]
 
@@ -103,12 +103,15 @@ def _run(layers: list[_Layer], weights: Weights, x: Tensor, has_draws: bool) -> 
 def _add(layers: list[_Layer], module: nn.Module, path: str, names_of: Mapping[int, str]) -> bool:
     """Append what a module does; whether that could be told."""
     kind = type(module)
-    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+    if is_touched(module):
         return False
     if isinstance(module, nn.Sequential) and kind.forward is nn.Sequential.forward:
-        return all(_add(layers, part, f"{path}{name}.", names_of) for name, part in module.named_children())
+        # `named_children` would leave out a layer that comes twice.
+        return all(_add(layers, part, f"{path}{name}.", names_of) for name, part in module._modules.items() if part)
     own = {name: names_of[id(value)] for name, value in module.named_parameters(recurse=False)}
     names = tuple(own.values())
+    if any(name in module._buffers for name in ("weight", "bias")):  # held still, and no site
+        return False
     if isinstance(module, nn.Linear) and kind is nn.Linear:
         run = partial(_linear, own["weight"], own.get("bias"))
         if layers and layers[-1].is_mask:
@@ -126,6 +129,12 @@ def _add(layers: list[_Layer], module: nn.Module, path: str, names_of: Mapping[i
     else:  # dropout layers do nothing in eval mode
         return kind is nn.Dropout
     return True
+
+
+def is_touched(module: nn.Module) -> bool:
+    """Whether a module's call is not what its class says: of hooks, or of a ``forward`` of its own."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or "forward" in vars(module)
 
 
 def _linear(weight: str, bias: str | None, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:

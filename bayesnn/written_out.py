@@ -8,13 +8,16 @@ the same numbers by the same products, without it: with noise drawn for each dat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bayesnn.masks import Mask
 from bayesnn.reparameterisation import SMALLEST_VARIANCE
+from bayesnn.stacked import is_touched
 
 __all__ = ["Variances", "WrittenOut"]
 
@@ -47,14 +50,15 @@ class _Activation(NamedTuple):
 
 def _of_gelu(module: nn.GELU) -> _Activation:
     how = module.approximate
-    return _Activation(module, lambda by, x, out: _aten.gelu_backward.default(by, x, approximate=how))
+    run = partial(F.gelu, approximate=how)
+    return _Activation(run, lambda by, x, out: _aten.gelu_backward.default(by, x, approximate=how))
 
 
 _ACTIVATIONS: dict[type, Callable[..., _Activation]] = {
     nn.ReLU: lambda module: _Activation(torch.relu, lambda by, x, out: _aten.threshold_backward.default(by, out, 0)),
     nn.Tanh: lambda module: _Activation(torch.tanh, lambda by, x, out: _aten.tanh_backward.default(by, out)),
     nn.Sigmoid: lambda module: _Activation(torch.sigmoid, lambda by, x, out: _aten.sigmoid_backward.default(by, out)),
-    nn.SiLU: lambda module: _Activation(module, lambda by, x, out: _aten.silu_backward.default(by, x)),
+    nn.SiLU: lambda module: _Activation(F.silu, lambda by, x, out: _aten.silu_backward.default(by, x)),
     nn.GELU: _of_gelu,
 }
 
@@ -149,7 +153,7 @@ class WrittenOut:
     Args:
         layers: The layers in order.
         is_flattened: Whether inputs are flattened first.
-        axis: The axis of the rows: 1 where several networks have one in front.
+        axis: The first axis behind that of the rows: 2 where several networks have one in front, else 1.
 
     References:
         Kingma, Salimans and Welling (2015), Variational Dropout and the Local Reparameterization Trick,
@@ -187,20 +191,21 @@ class WrittenOut:
             slopes: Where the gradients by them are added.
             variances: Of all weights, for noise drawn for each datum.
         """
-        if type(network) is not nn.Sequential or _has_hooks(network) or torch.is_autocast_enabled(x.device.type):
+        if (
+            type(network) is not nn.Sequential
+            or any(map(is_touched, network.modules()))
+            or torch.is_autocast_enabled(x.device.type)
+        ):
             return None
         layers: list[_Layer] = []
         is_flattened, used, mask = False, [], None
         known = values.keys() if variances is None else values.keys() & variances.values.keys()
         for path, module in network._modules.items():  # `named_children` leaves out what comes twice
-            if (
-                isinstance(module, nn.Flatten)
-                and not (layers or mask)
-                and (module.start_dim, module.end_dim) == (1, -1)
-            ):
+            if type(module) is nn.Flatten and not (layers or mask) and (module.start_dim, module.end_dim) == (1, -1):
                 is_flattened = True
             elif type(module) is nn.Linear:
-                names = [f"{path}.{name}" for name, _ in module.named_parameters()]
+                held = [name for name in ("weight", "bias") if getattr(module, name) is not None]
+                names = [f"{path}.{name}" for name in held]
                 if not known >= set(names):
                     return None
                 used += names
@@ -236,11 +241,3 @@ class WrittenOut:
 def _is_fresh(mask: Mask) -> bool:
     """Whether a mask is drawn for each datum, one value for each number, at a rate that is known."""
     return mask.training and mask.logit is None and not mask.channels
-
-
-def _has_hooks(network: nn.Module) -> bool:
-    """Whether anything of one's own happens around a layer's call."""
-    return any(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-        for module in network.modules()
-    )

@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/mnist_ensemble.py --data FOLDER [--net conv_net] [--members 10] [--scales 3 1 0.5 0.25]
 
-A quarter of an hour on one CPU thread; as much again with several scales of the prior, of which the one is taken that
-two members fitted to 50 000 of the training pictures say most of the other 10 000 with.
+A quarter of an hour on one CPU thread, and as long again to choose among several scales of the prior: two members are
+fitted under each to 50 000 of the training pictures, and the scale with the lowest NLL on the other 10 000 is taken.
 """
 
 import argparse

@@ -19,6 +19,25 @@ def tied():
     return network
 
 
+def one_activation():
+    twice = nn.Tanh()
+    return nn.Sequential(nn.Linear(3, 4), twice, nn.Linear(4, 4), twice, nn.Linear(4, 2))
+
+
+def one_layer():
+    twice = nn.Linear(3, 3)
+    return nn.Sequential(twice, nn.Tanh(), twice)
+
+
+def held():
+    """With a bias that is held still: no site, so that no draw has it."""
+    layer = nn.Linear(3, 2)
+    bias = layer.bias.detach()
+    del layer.bias
+    layer.register_buffer("bias", bias)
+    return layer
+
+
 class Doubled(nn.Sequential):
     """A sequence that does more than its parts."""
 
@@ -32,6 +51,8 @@ NETWORKS = {
     "linear": (lambda: nn.Linear(3, 2), (3,)),
     "no bias": (lambda: nn.Sequential(nn.Linear(3, 4, bias=False), nn.SiLU(), nn.Linear(4, 2, bias=False)), (3,)),
     "tied": (tied, (3,)),
+    "one activation twice": (one_activation, (3,)),
+    "one layer twice": (one_layer, (3,)),
     "one output": (lambda: networks.mlp(3, 1, hidden=5), (3,)),
     "normalised": (lambda: nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)), (3,)),
     "no gain": (lambda: nn.Sequential(nn.LayerNorm(3, elementwise_affine=False), nn.Linear(3, 2)), (3,)),
@@ -100,6 +121,7 @@ def test_masks_are_one_for_each_draw_and_what_is_in_front_of_them_is_run_once(ro
         nn.Sequential(nn.Embedding(3, 2), nn.Flatten()),
         Doubled(nn.Linear(3, 2)),
         nn.Sequential(nn.Flatten(0), nn.Linear(3, 2)),
+        held(),
         nn.GRU(3, 2),
     ],
     ids=lambda network: type(network).__name__,

@@ -1,5 +1,7 @@
 """The passes that are written out against autograd through the network itself."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -37,6 +39,8 @@ NETWORKS = {
     "no biases": (lambda: layers(nn.Linear(3, 5, bias=False), nn.ReLU(), nn.Linear(5, 1, bias=False)), (3,)),
     "no activation": (lambda: layers(nn.Linear(3, 5), nn.Linear(5, 1)), (3,)),
     "pictures": (lambda: networks.mlp((2, 3), 2, hidden=5), (2, 3)),
+    "silu in place": (lambda: layers(nn.Linear(3, 5), nn.SiLU(inplace=True), nn.Linear(5, 1)), (3,)),
+    "relu in place": (lambda: layers(nn.Linear(3, 5), nn.ReLU(inplace=True), nn.Linear(5, 1)), (3,)),
 }
 
 
@@ -121,6 +125,29 @@ def hooked():
     return network
 
 
+def own_forward():
+    network = networks.mlp(3, 1, activation="tanh")
+    network[1].forward = torch.sin
+    return network
+
+
+class Backwards(nn.Flatten):
+    """Flattens in an order of its own."""
+
+    def forward(self, x):
+        return super().forward(x).flip(1)
+
+
+def held(*names):
+    """With parameters that are buffers: frozen."""
+    network = networks.mlp(3, 1)
+    for name in names:
+        value = getattr(network[2], name).detach()
+        delattr(network[2], name)
+        network[2].register_buffer(name, value)
+    return network
+
+
 def twice():
     layer = nn.Linear(3, 3)
     return nn.Sequential(layer, nn.Tanh(), layer)
@@ -137,6 +164,11 @@ class Doubled(nn.Linear):
     "make",
     [
         hooked,
+        own_forward,
+        lambda: nn.Sequential(Backwards(), nn.Linear(3, 1)),
+        partial(held, "weight"),
+        partial(held, "bias"),
+        partial(held, "weight", "bias"),
         twice,
         lambda: nn.Linear(3, 1),
         lambda: nn.Sequential(Doubled(3, 1)),
@@ -147,7 +179,8 @@ class Doubled(nn.Linear):
         lambda: nn.Sequential(nn.Sequential(nn.Linear(3, 1))),
         lambda: nn.Sequential(nn.Identity()),
     ],
-    ids=["hook", "shared layer", "no sequence", "own layer", "norm", "dropout", "two activations", "activation first",
+    ids=["hook", "own forward", "own flatten", "weight held", "bias held", "layer held",
+         "shared layer", "no sequence", "own layer", "norm", "dropout", "two activations", "activation first",
          "nested", "no layer"],
 )  # fmt: skip
 def test_other_networks_are_left_to_autograd(make):

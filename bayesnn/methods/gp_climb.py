@@ -101,12 +101,16 @@ class _Climb:
         kernel: Any = process.kernels[d]
         self.kernel = kernel
         self.leaves = [leaf for leaf in (*kernel.parameters(), process.log_noise[d]) if leaf.requires_grad]
-        self.best, self.place = math.inf, self._flat()
+        self.best, self.place = math.inf, self._flat() if self.leaves else None
 
     def run(self, max_iterations: int, tell: Callable[[float], None]) -> bool:
         """Climb from every start, and stay at the best place; whether it was stopped by hand."""
         from scipy.optimize import minimize
 
+        if not self.leaves:  # a kernel without parameters, and known noise
+            marginal = self.process.log_marginal(self.d, self.features) + self.log_prior(self.process.noise)
+            self.best = -float(marginal) / len(self.features)
+            return False
         origin, interrupted = self._flat(), False
         scaled = length_scaled(self.kernel)
         for multiple in _STARTS if scaled else _STARTS[:1]:

@@ -69,16 +69,27 @@ def choices_of(kernel: object) -> list[object]:
         return [kernel]
     if not kernel:
         raise ValueError('a list of kernels must hold one at least; got an empty one. Write kernel="matern".')
-    return list(kernel)
+    return [choice for part in kernel for choice in choices_of(part)]
 
 
 def kernel_words(kernel: Any) -> str:
     """What a kernel is, in a few characters."""
-    if parts := getattr(kernel, "kernels", None):
-        return " + ".join(kernel_words(part) for part in parts)
-    base = getattr(kernel, "base_kernel", kernel)
-    smoothness = getattr(base, "nu", None)
-    return f"Matern-{round(2 * smoothness)}/2" if smoothness is not None else type(base).__name__
+    import gpytorch
+
+    if isinstance(kernel, gpytorch.kernels.AdditiveKernel):
+        return " + ".join(kernel_words(part) for part in kernel.kernels)
+    if isinstance(kernel, gpytorch.kernels.ProductKernel):
+        return " * ".join(_bracketed(part) for part in kernel.kernels)
+    if isinstance(kernel, gpytorch.kernels.ScaleKernel):
+        return kernel_words(kernel.base_kernel)
+    if isinstance(kernel, gpytorch.kernels.MaternKernel):
+        return f"Matern-{round(2 * kernel.nu)}/2"
+    return type(kernel).__name__
+
+
+def _bracketed(kernel: Any) -> str:
+    words = kernel_words(kernel)
+    return f"({words})" if " + " in words else words
 
 
 def kernel_of(kernel: object, features: Tensor, *, columns: bool, functions: int = 1) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from bayesnn.likelihoods import Affine, Likelihood
+from bayesnn.methods.gp_inputs import kernel_words
 from bayesnn.priors import center
+from bayesnn.seeding import seeded
 from bayesnn.training import Callback, History, Minibatches, optimise
 
-__all__ = ["VariationalProcess", "ascend"]
+__all__ = ["VariationalProcess", "ascend_best"]
 
 _NODES = 20
 """Gauss-Hermite nodes of the expectation over one latent function."""
@@ -150,6 +153,52 @@ def ascend(
             fit = fit + _expected(process, likelihood, target, named, *part).sum()
         elbo = float((fit - process.divergence()) / size)
     return named, elbo, history
+
+
+def ascend_best(
+    processes: Sequence[VariationalProcess],
+    likelihood: Likelihood,
+    target: Affine,
+    x: Tensor,
+    y: Tensor,
+    *,
+    callback: Callback | None,
+    **settings: Any,
+) -> tuple[VariationalProcess, dict[str, Tensor], float, History]:
+    """Fit every process from the same random state, and keep the one whose ELBO is highest.
+
+    One that cannot be fitted is passed over with a warning, unless there is no other.
+
+    Returns:
+        The process, the likelihood's unknowns, its ELBO per datum, and what happened: its epochs, the time of all.
+    """
+    best: tuple[VariationalProcess, dict[str, Tensor], float, History] | None = None
+    done, seconds, interrupted, failure = 0, 0.0, False, None
+
+    def tell(epoch: int, means: dict[str, float]) -> None:
+        if callback is not None:
+            callback(done + epoch, means)
+
+    for process in processes:
+        try:
+            with seeded(None, x.device):
+                latents, elbo, history = ascend(process, likelihood, target, x, y, callback=tell, **settings)
+        except ValueError as error:
+            if len(processes) > 1:
+                words = kernel_words(process.latents.covar_module)
+                warnings.warn(f"the kernel {words} is passed over: {error}", stacklevel=3)
+            failure = error
+            continue
+        done, seconds = done + len(history.epochs), seconds + history.seconds
+        interrupted = history.interrupted
+        if best is None or elbo > best[2]:
+            best = process, latents, elbo, history
+        if interrupted:
+            break
+    if best is None:
+        assert failure is not None
+        raise failure
+    return (*best[:3], History(best[3].epochs, seconds, interrupted))
 
 
 def _expected(

@@ -92,8 +92,8 @@ def fit_svi(
         rotate: Whether `AutoNormal` is independent along the principal axes of the inputs, for the weights that read
             them, instead of along their columns (see `bayesnn.axes`).
         per_datum_noise: Whether `AutoNormal`'s noise is drawn for each datum where a layer allows it (see
-            `bayesnn.reparameterisation`), or once for a minibatch. Once takes two thirds of the time of a step of wide
-            and convolutional layers, and ends lower (docs/variational-fit.md).
+            `bayesnn.reparameterisation`), or once for a minibatch: six to eight tenths of the time of a step of wide
+            and convolutional layers (docs/speed.md), and a lower ELBO at the end (docs/variational-fit.md).
         temperature: Weight T of the divergence. Anything but 1 is not the Bayesian posterior, and is reported.
         elbo: A Pyro objective in place of `MeanFieldELBO`; it brings its own settings, so ``warmup``, ``num_particles``
             and fitted prior scales are not used.
@@ -121,6 +121,8 @@ def fit_svi(
         torch.Size([2000])
     """
     _check_settings(num_samples, warmup, num_particles, temperature, start)
+    if not isinstance(per_datum_noise, bool):
+        raise TypeError(f"per_datum_noise must be True or False; got {per_datum_noise!r}.")
     known: BayesianNeuralNetwork | PyroModel
     if isinstance(model, BayesianNeuralNetwork):
         known, inputs, targets = prepared(model, x, y, device)

@@ -342,6 +342,57 @@ def test_the_best_kernel_of_a_variational_process_is_the_one_of_the_highest_elbo
         fit_gp(model, x, labels, kernel="best", deep_kernel=True, progress=False)
 
 
+def test_several_variational_kernels_are_one_fit():
+    """The first again is no better; epochs are counted on; what fails is passed over; Ctrl-C ends it all."""
+    x, y = data()
+    options = {"num_epochs": 10, "batch_size": 40, "num_inducing": 20, "progress": False}
+    seen = []
+    twice = fit_gp(
+        likelihoods.gaussian, x, y, kernel=["matern", "rbf", "matern"], callback=lambda e, m: seen.append(e), **options
+    )
+    alone = [fit_gp(likelihoods.gaussian, x, y, kernel=name, **options) for name in ("matern", "rbf")]
+    elbos = [fitted.summary["elbo_per_datum"] for fitted in alone]
+    assert twice.summary["elbo_per_datum"] == max(elbos)
+    assert seen == list(range(30))
+    assert twice.history.seconds > 2 * min(fitted.history.seconds for fitted in alone)
+
+    class Bad(gpytorch.kernels.RBFKernel):
+        def forward(self, *given, **options):
+            return super().forward(*given, **options) * torch.nan
+
+    with pytest.warns(UserWarning, match="the kernel Bad is passed over: the loss must be finite"):
+        fitted = fit_gp(likelihoods.gaussian, x, y, kernel=["matern", Bad()], **options)
+    assert fitted.summary["elbo_per_datum"] == elbos[0]
+
+    def stop(epoch, means):
+        if epoch == 14:
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="stopped by hand"):
+        fitted = fit_gp(likelihoods.gaussian, x, y, kernel=["matern", "rbf"], callback=stop, **options)
+    assert fitted.history.interrupted
+
+
+def test_kernels_in_words():
+    kernels = gpytorch.kernels
+    rbf, matern = kernels.RBFKernel(), kernels.MaternKernel(nu=0.5)
+    assert kernel_words(kernels.ScaleKernel(rbf) * matern) == "RBFKernel * Matern-1/2"
+    assert kernel_words(kernels.ScaleKernel(rbf + matern)) == "RBFKernel + Matern-1/2"
+    assert kernel_words((rbf + matern) * kernels.PeriodicKernel()) == "(RBFKernel + Matern-1/2) * PeriodicKernel"
+
+
+def test_kernels_without_parameters_and_lists_of_lists():
+    x, y = data()
+    still = [gpytorch.kernels.RBFKernel().requires_grad_(False) for _ in range(2)]
+    still[1].lengthscale = 0.1
+    known = likelihoods.gaussian.with_noise(30.0)
+    options = {"progress": False}
+    alone = [fit_gp(known, x, y, kernel=kernel, **options).summary for kernel in still]
+    assert fit_gp(known, x, y, kernel=still, **options).summary == max(alone, key=lambda found: [*found.values()])
+    nested = fit_gp(likelihoods.gaussian, x, y, kernel=["matern", ["best"]], num_epochs=3, **options)
+    assert nested.summary == fit_gp(likelihoods.gaussian, x, y, kernel="best", num_epochs=3, **options).summary
+
+
 def test_it_moves_and_tells_what_it_is():
     x, y = data()
     posterior = fit_gp(likelihoods.gaussian, x, y, num_epochs=5, progress=False)

@@ -289,6 +289,25 @@ def test_says_when_the_elbo_was_still_rising():
     assert posterior.summary["elbo_rise"] > 0.2
 
 
+def test_noise_once_for_a_minibatch(monkeypatch):
+    """The objective is told of no site whose noise is each datum's, and the inputs keep their axes."""
+    seen, own = [], FlatELBO.__init__
+
+    def watched(self, *given, per_datum, **options):
+        seen.append(list(per_datum))
+        own(self, *given, per_datum=per_datum, **options)
+
+    monkeypatch.setattr(FlatELBO, "__init__", watched)
+    x, y = small_data()
+    each, once = (fit_svi(small_model(), x, y, **QUICK, per_datum_noise=noise) for noise in (True, False))
+    assert "0.weight" in seen[0]
+    assert seen[1] == []
+    assert once.guide.axes.keys() == each.guide.axes.keys()
+    assert not torch.equal(once.weights["0.weight"], each.weights["0.weight"])
+    with pytest.raises(TypeError, match="per_datum_noise must be True or False; got 'no'"):
+        fit_svi(small_model(), x, y, **QUICK, per_datum_noise="no")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
