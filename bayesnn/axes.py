@@ -20,8 +20,9 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.priors import FittedNormal
 
-__all__ = ["Rotation", "principal_axes", "turned_inputs"]
+__all__ = ["Rotation", "principal_axes", "same_along_all_axes", "turned_inputs"]
 
 _MOST_FEATURES = 2048
 """With more features the eigenvectors would cost more than they bring."""
@@ -110,6 +111,13 @@ def turned_inputs(model: BayesianNeuralNetwork, seen: Tensor, axes: Mapping[str,
     outputs = functional_call(model.network, plain, (few,))
     same = torch.allclose(functional_call(model.network, weights, (turned_few,)), outputs, rtol=1e-3, atol=1e-4)
     return turned if same else None
+
+
+def same_along_all_axes(prior: Any) -> bool:
+    """Whether a normal prior of rows looks the same along all axes: mean zero and one scale along each row."""
+    if isinstance(prior, FittedNormal):
+        return -1 in prior.shared
+    return bool((prior.loc == 0).all()) and bool((prior.scale == prior.scale[..., :1]).all())
 
 
 class _Reader(TorchFunctionMode):

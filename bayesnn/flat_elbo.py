@@ -4,7 +4,9 @@
 combination that `fit_svi` meets most often. Its time goes into the network and not into the machinery:
 
 - Means and log-scales are one vector, the guide's own parameters views of it: one optimiser, one exponential.
-- The divergence from normal priors and its gradient are written down, not traced.
+- The divergence from normal priors and its gradient are written down, not traced; its value, which only the history
+  reads, is worked out every few steps.
+- Weights drawn once for a minibatch take every second draw from the one before, mirrored.
 - Scales of `FittedNormal` priors follow the guide every few steps; in between they stand still.
 - A multilayer perceptron's passes are written out (`bayesnn.written_out`); every other network is a copy whose
   parameters are views of the draw: it runs as a plain network does.
@@ -25,7 +27,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin as Dist
 from torch import Tensor
 from torch.distributions.transforms import ExpTransform, identity_transform
 
-from bayesnn.axes import turned_inputs
+from bayesnn.axes import same_along_all_axes, turned_inputs
 from bayesnn.guides import AutoNormal, elementwise, leaf
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import FittedNormal
@@ -114,6 +116,10 @@ class FlatELBO:
     def _connect(self) -> None:
         """Make the network's parameters views of the draw, their gradients views of the slopes."""
         leading = (self._copies,) if self._copies > 1 else ()
+        # Of weights drawn once for a minibatch every second draw is the mirror image of the one before.
+        self._mirrors, self._mirrored = not self._latents >= set(self._shared), False
+        # A gradient by the scales that comes from one draw alone is written where it belongs, not added to zeros.
+        self._overwrites = self._num_particles == 1 and not self._per_datum
         self._noise = self._loc.new_empty(*leading, self._num_shared)
         self._draw = torch.empty_like(self._noise)
         # The gradient of one draw is that of the means; of several, each is met with its own noise first.
@@ -162,7 +168,7 @@ class FlatELBO:
                 fits = isinstance(base, LogNormal) and isinstance(transform, ExpTransform)
             else:
                 fits = type(base) in (Normal, FittedNormal) and transform == identity_transform
-                fits = fits and (name not in guide.axes or _same_along_all_axes(base))
+                fits = fits and (name not in guide.axes or same_along_all_axes(base))
             if not fits:
                 return False
         return True
@@ -179,8 +185,7 @@ class FlatELBO:
         torch.mul(self._scale, self._scale, out=self._variance)
         if self._step % _REFRESH == 0:
             self._fit_priors()
-        self._step += 1
-        self._slopes.zero_()
+        (self._loc_slope if self._overwrites else self._slopes).zero_()
         misfit = self._misfit(*batch)
         for _ in range(self._num_particles // self._copies - 1):
             misfit = misfit + self._misfit(*batch)
@@ -188,14 +193,16 @@ class FlatELBO:
         if self._passes is not None:  # so far twice the gradient by the variance
             self._by_variance.mul_(self._scale_by_datum)
         self._scale_slope.mul_(self._scale)  # by the log-scale
-        torch.sub(self._loc, self._center, out=work)
-        self._loc_slope.addcmul_(work, self._precision, value=share)
+        off = self._loc if self._is_centered else torch.sub(self._loc, self._center, out=work)
+        self._loc_slope.addcmul_(off, self._precision, value=share)
         self._scale_slope.addcmul_(self._variance, self._precision, value=share).sub_(share)
-        torch.addcmul(self._variance, work, work, out=work)
-        twice = torch.dot(work, self._precision).sub_(self._log_scale.sum(), alpha=2).sub_(self._constant)
-        kl = twice.div_(2 * self._num_data)
+        if self._step % _REFRESH == 0:
+            torch.addcmul(self._variance, off, off, out=work)
+            twice = torch.dot(work, self._precision).sub_(self._log_scale.sum(), alpha=2).sub_(self._constant)
+            self._kl = twice.div_(2 * self._num_data)
+        self._step += 1
         self.parameters.grad = self._slopes
-        return {"loss": torch.add(misfit, kl, alpha=weight), "misfit": misfit, "kl": kl}
+        return {"loss": torch.add(misfit, self._kl, alpha=weight), "misfit": misfit, "kl": self._kl}
 
     def release(self) -> None:
         """Give the guide parameters of its own again."""
@@ -207,7 +214,11 @@ class FlatELBO:
         share = -1 / (len(x) * self._num_particles)
         if self._copies > 1:
             x, y = x.repeat(self._copies, *[1] * (x.ndim - 1)), y.expand(self._copies, *y.shape)
-        self._noise.normal_()
+        if self._mirrored:
+            self._noise.neg_()
+        else:
+            self._noise.normal_()
+        self._mirrored = self._mirrors and not self._mirrored
         torch.addcmul(self._shared_loc, self._shared_scale, self._noise, out=self._draw)
         for weight, _, drawn, _, axes in self._turned.values():
             torch.matmul(drawn, axes.T, out=weight)
@@ -225,7 +236,10 @@ class FlatELBO:
         if self._copies > 1:
             self._shared_scale_slope.add_((self._draw_slope * self._noise).sum(0))
         else:
-            self._shared_scale_slope.addcmul_(self._draw_slope, self._noise)
+            if self._overwrites:
+                torch.mul(self._draw_slope, self._noise, out=self._scale_slope)
+            else:
+                self._shared_scale_slope.addcmul_(self._draw_slope, self._noise)
         if self._num_particles > 1:
             self._shared_loc_slope.add_(self._draw_slope.sum(0) if self._copies > 1 else self._draw_slope)
             self._draw_slope.zero_()
@@ -251,6 +265,7 @@ class FlatELBO:
             base = base.base_dist if isinstance(base, LogNormal) else base
             centers[name].copy_(base.loc)
             precisions[name].copy_(base.scale**-2)
+        self._is_centered = bool((self._center == 0).all())
         self._fitted = [
             (
                 base,
@@ -279,10 +294,3 @@ def _leaf(values: Tensor, slopes: Tensor) -> Tensor:
 def _base(prior: Distribution) -> Any:
     """The prior of single numbers."""
     return prior.base_dist if isinstance(prior, Independent) else prior
-
-
-def _same_along_all_axes(prior: Any) -> bool:
-    """Whether a normal prior of rows looks the same along all axes: mean zero and one scale along each row."""
-    if isinstance(prior, FittedNormal):
-        return -1 in prior.shared
-    return bool((prior.loc == 0).all()) and bool((prior.scale == prior.scale[..., :1]).all())

@@ -91,10 +91,10 @@ def made(name, rotate):
     return model, AutoNormal(model, x, y, axes=axes, init_scale=0.3), x, y, sites
 
 
-def reference(model, guide, x, y, sites, num_shared, seed):
+def reference(model, guide, x, y, sites, num_shared, seed, sign=1):
     """Misfit and divergence by the guide's own distributions, at the same draws."""
     torch.manual_seed(seed)
-    noise = torch.randn(num_shared, dtype=torch.float64)
+    noise = sign * torch.randn(num_shared, dtype=torch.float64)
     values, start = {}, 0
     for name in (name for name in guide.supports if name not in sites):
         loc, scale = guide._get_loc_and_scale(name)
@@ -133,6 +133,42 @@ def test_terms_and_gradient_are_those_of_the_reference(name, rotate, per_datum):
         leaves = dict(guide.named_parameters())
         expected = [leaves[f"{kind}.{n}_unconstrained"].grad.flatten() for kind in ("locs", "scales") for n in order]
         torch.testing.assert_close(flat.parameters.grad, torch.cat(expected), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["latent noise", "classes", "convolutions"])
+def test_every_second_draw_for_a_minibatch_is_the_mirror_image(name):
+    with isolated(0, torch.device("cpu")):
+        model, guide, x, y, _ = made(name, False)
+        _, same, _, _, _ = made(name, False)
+        flat = FlatELBO(model, same, x, y)
+        torch.manual_seed(3)
+        shared = sum(guide._get_loc_and_scale(n)[0].numel() for n in guide.supports)
+        leaves = dict(guide.named_parameters())
+        for sign in (1, -1):
+            terms = flat([flat.inputs, flat.targets], WEIGHT)
+            guide.zero_grad()
+            misfit, kl = reference(model, guide, x, y, [], shared, 3, sign)
+            (misfit + WEIGHT * kl).backward()
+            assert float(terms["misfit"]) == pytest.approx(misfit.item(), rel=1e-9)
+            expected = [leaves[f"{kind}.{n}_unconstrained"].grad.flatten() for kind in ("locs", "scales")
+                        for n in guide.supports]  # fmt: skip
+            torch.testing.assert_close(flat.parameters.grad, torch.cat(expected), rtol=1e-8, atol=1e-10)
+        torch.manual_seed(4)
+        terms = flat([flat.inputs, flat.targets], WEIGHT)  # and the third is a new one
+        assert float(terms["misfit"]) == pytest.approx(reference(model, guide, x, y, [], shared, 4)[0].item(), rel=1e-9)
+
+
+def test_the_divergence_is_told_anew_every_tenth_step():
+    """Its gradient is that of each step; its value is for the history alone."""
+    with isolated(0, torch.device("cpu")):
+        model, guide, x, y, _ = made("classes", False)
+        flat = FlatELBO(model, guide, x, y)
+        told = []
+        for _ in range(11):
+            told.append(float(flat([flat.inputs, flat.targets])["kl"]))
+            flat.parameters.data[:] += 0.01
+        assert len(set(told)) == 2
+        assert told[0] == told[9] != told[10]
 
 
 @pytest.mark.parametrize("rotate", [False, True], ids=["columns", "axes"])
