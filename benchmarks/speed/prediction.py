@@ -81,7 +81,8 @@ def prediction(rounds):
             "posterior(x)": lambda posterior=posterior, case=case: posterior(case.x),
         }
         print(posterior.plan(case.x), "\n")
-        table(f"{case.name}, S = {number}, N = {len(case.x)}", contenders, rounds)
+        title = f"{case.name}, S = {number}, N = {len(case.x)}"
+        table(title, contenders, rounds)
         roughly = partial(autocast, posterior, case.x)
         classes = case.y.dtype == torch.long
         table(
@@ -93,7 +94,7 @@ def prediction(rounds):
         contenders["Pyro's Predictive on our model and draws"] = lambda theirs=theirs, case=case: theirs(case.x)
         if case.name == "8-50-1":
             contenders["Pyro's Predictive, model and guide as in its tutorials"] = documented(case, number)
-        table(f"{case.name}, the same with Pyro's Predictive", contenders, min(rounds, 3))
+        table(f"{title}, the same with Pyro's Predictive", contenders, min(rounds, 3))
 
 
 def dropout(rounds, number=100):

@@ -113,4 +113,4 @@ def draws(rounds):
         contenders |= {f"fit_svi, {n} draws": ours(case, fit_svi, num_samples=1, num_particles=n) for n in (1, 4, 16)}
         if case.name == "8-50-1":
             contenders["Pyro's SVI, 16 draws in a loop"] = pyro_as_documented(case, num_particles=16)
-        table(f"step of {case.name}, batch {case.batch}", contenders, rounds, timed=lambda run: run())
+        table(f"several draws a step of {case.name}", contenders, rounds, timed=lambda run: run())
