@@ -31,7 +31,7 @@ from bayesnn.axes import same_along_all_axes, turned_inputs
 from bayesnn.guides import AutoNormal, elementwise, leaf
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import FittedNormal
-from bayesnn.reparameterisation import Noise, PerDatumNoise, draw_in_layers
+from bayesnn.reparameterisation import Noise, PerDatumNoise, draw_in_layers, draws_at_once
 from bayesnn.written_out import Variances, WrittenOut
 
 __all__ = ["FlatELBO"]
@@ -82,7 +82,8 @@ class FlatELBO:
         self._per_datum = [name for name in guide.supports if name in per_datum]
         self._shared = [name for name in guide.supports if name not in per_datum]
         # Noise that is drawn for each datum is drawn anew for a copy of it; the likelihood takes unknowns by draw.
-        self._copies = num_particles if self._latents >= set(self._shared) else 1
+        together = self._latents >= set(self._shared)
+        self._copies = draws_at_once(model.network, num_particles) if together else 1
         names = [*self._shared, *self._per_datum]
         self._owners = [leaf(holder, name) for holder in (guide.locs, guide.scales) for name in names]
         self._shapes = {name: owner.shape for name, owner in zip(names, self._owners, strict=False)}

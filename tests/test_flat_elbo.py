@@ -207,6 +207,26 @@ def test_several_particles_at_once_are_those_of_the_reference(name, rotate):
         torch.testing.assert_close(flat.parameters.grad, torch.cat(expected), rtol=1e-8, atol=1e-10)
 
 
+def test_many_particles_of_convolutions_are_several_passes():
+    with isolated(0, torch.device("cpu")):
+        model, guide, x, y, sites = made("convolutions", False)
+        _, same, _, _, _ = made("convolutions", False)
+        six, three = (
+            FlatELBO(model, guide if number == 6 else same, x, y, per_datum=sites, num_particles=number)
+            for number in (6, 3)
+        )
+        assert (six._copies, three._copies) == (3, 3)
+        torch.manual_seed(3)
+        misfit = six([six.inputs, six.targets], WEIGHT)["misfit"]
+        torch.manual_seed(3)
+        halves, slopes = [], []
+        for _ in range(2):
+            halves.append(three([three.inputs, three.targets], WEIGHT)["misfit"])
+            slopes.append(three.parameters.grad.clone())
+        torch.testing.assert_close(misfit, sum(halves) / 2)
+        torch.testing.assert_close(six.parameters.grad, sum(slopes) / 2)
+
+
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_a_likelihood_of_several_draws_is_that_of_each(task):
     x, y = task.data(torch.float64)
