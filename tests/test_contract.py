@@ -5,6 +5,7 @@ import torch
 from cases import METHODS, TASKS
 
 from bayesnn import Predictive, decompose, evaluate
+from bayesnn.training import Adam
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{words}")
@@ -204,7 +205,7 @@ BY_ADAM = pytest.mark.parametrize("method", [m for m in METHODS if m.by_adam], i
 
 @BY_ADAM
 def test_a_loss_that_stops_being_finite_keeps_the_last_finite_state(method, monkeypatch):
-    task, steps, honest = TASKS[3], [], torch.optim.Adam.step
+    task, steps, honest = TASKS[3], [], Adam.step
 
     def spoiled(self, *args):
         honest(self, *args)
@@ -212,7 +213,7 @@ def test_a_loss_that_stops_being_finite_keeps_the_last_finite_state(method, monk
         if len(steps) == 12:
             self.param_groups[0]["params"][0].data.fill_(torch.nan)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", spoiled)
+    monkeypatch.setattr(Adam, "step", spoiled)
     with pytest.warns(UserWarning, match="stopped being finite.*Lower learning_rate"):
         posterior = fitted(method, task, num_epochs=30)
     assert posterior(task.data()[0]).mean.isfinite().all()

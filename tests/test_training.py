@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bayesnn.training import History, Minibatches, optimise
+from bayesnn.training import Adam, History, Minibatches, optimise
 
 
 def leaf(value=0.0):
@@ -223,3 +223,25 @@ def test_another_optimiser_with_a_constant_step():
         final_rate=1.0,
     )
     assert seen == [4.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_adam_moves_as_torchs_own(dtype):
+    """Over steps of several sizes, leaves of several shapes, and one that has a gradient only now and then."""
+    torch.manual_seed(0)
+    ours = [torch.randn(4, 3, dtype=dtype), torch.randn(5, dtype=dtype), torch.randn(2, dtype=dtype)]
+    theirs = [value.clone() for value in ours]
+    moved, expected = Adam(ours, lr=0.1), torch.optim.Adam(theirs, lr=0.1, fused=True)
+    for step in range(5):
+        for optimiser, leaves in ((moved, ours), (expected, theirs)):
+            torch.manual_seed(step)
+            optimiser.zero_grad()
+            for leaf in leaves if step % 2 else leaves[:2]:
+                leaf.grad = torch.randn_like(leaf)
+            optimiser.param_groups[0]["lr"] = 0.1 / (1 + step)
+            optimiser.step()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    moved.zero_grad()
+    moved.step()  # nothing has a gradient: nothing moves
+    torch.testing.assert_close(ours[0], theirs[0], rtol=0, atol=0)
