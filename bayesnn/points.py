@@ -23,8 +23,8 @@ from bayesnn.training import Callback, History, Minibatches, optimise
 __all__ = ["Objective", "is_real", "maximise", "maximise_together", "pays_together", "restarts", "started_at"]
 
 _WIDEST_TOGETHER = 100_000
-"""Weights of a network up to which training side by side is faster: of five members, 1.8 times the time of one with 500
-weights, 3.3 times with 30 000, and 5.5 times, more than one after another, with 480 000 (one CPU thread; measured by
+"""Weights of a network up to which training side by side is faster: of five members, 1.2 times the time of one with 500
+weights, 4.7 times with 30 000, and 4.9 times, as long as one after another, with 480 000 (one CPU thread; measured by
 ``python benchmarks/ensembles.py``)."""
 
 
