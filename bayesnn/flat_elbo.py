@@ -175,16 +175,18 @@ class FlatELBO:
         return True
 
     @torch.no_grad()
-    def __call__(self, batch: Sequence[Tensor], weight: float = 1.0) -> dict[str, Tensor]:
+    def __call__(self, batch: Sequence[Tensor], weight: float = 1.0, *, fresh: bool = False) -> dict[str, Tensor]:
         """Loss, misfit and divergence per datum, in nats, and the loss's gradient in ``parameters.grad``.
 
         Args:
             batch: Rows ``(B, ...)`` of `inputs`, and the same of `targets`.
             weight: Weight of the divergence.
+            fresh: Whether what is worked out every few steps is worked out now: after the parameters were put back.
         """
+        fresh = fresh or self._step % _REFRESH == 0
         torch.exp(self._log_scale, out=self._scale)
         torch.mul(self._scale, self._scale, out=self._variance)
-        if self._step % _REFRESH == 0:
+        if fresh:
             self._fit_priors()
         (self._loc_slope if self._overwrites else self._slopes).zero_()
         misfit = self._misfit(*batch)
@@ -197,7 +199,7 @@ class FlatELBO:
         off = self._loc if self._is_centered else torch.sub(self._loc, self._center, out=work)
         self._loc_slope.addcmul_(off, self._precision, value=share)
         self._scale_slope.addcmul_(self._variance, self._precision, value=share).sub_(share)
-        if self._step % _REFRESH == 0:
+        if fresh:
             torch.addcmul(self._variance, off, off, out=work)
             twice = torch.dot(work, self._precision).sub_(self._log_scale.sum(), alpha=2).sub_(self._constant)
             self._kl = twice.div_(2 * self._num_data)

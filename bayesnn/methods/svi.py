@@ -165,7 +165,7 @@ def fit_svi(
                 return {"loss": elbo.differentiable_loss(known, fitted, *batch) / len(inputs)}
             weight = temperature * (min(1.0, (step + 1) / (warmup * total_steps)) if warmup else 1.0)
             if few_operations is not None:
-                return few_operations(batch, weight)
+                return few_operations(batch, weight, fresh=step == total_steps - 1)  # as a state put back is tried
             fit, divergence = objective.terms(known, fitted, *batch)
             fit = fit * known.likelihood_factor(len(batch[0]))
             misfit, kl = -fit / len(inputs), divergence / len(inputs)

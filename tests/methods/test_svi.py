@@ -18,6 +18,7 @@ from bayesnn.flat_elbo import FlatELBO
 from bayesnn.guides import AutoNormal
 from bayesnn.likelihoods import Gaussian
 from bayesnn.settled import final_figures
+from bayesnn.training import Adam
 
 pytestmark = pytest.mark.filterwarnings("ignore:the ELBO")  # fits of a few epochs
 
@@ -287,6 +288,26 @@ def test_says_when_the_elbo_was_still_rising():
             progress=False,
         )
     assert posterior.summary["elbo_rise"] > 0.2
+
+
+@pytest.mark.filterwarnings("ignore:the ELBO", "ignore:the fit", "ignore:the posterior")
+def test_a_fit_that_breaks_where_the_divergence_is_told_goes_back_to_its_last_epoch(monkeypatch):
+    """Seven steps an epoch: in the fifth epoch the parameters are spoiled, and the thirtieth step tells it as NaN."""
+    steps, honest = [], Adam.step
+
+    def spoiled(self):
+        honest(self)
+        steps.append(1)
+        if len(steps) == 29:
+            self.param_groups[0]["params"][0].data.fill_(torch.nan)
+
+    monkeypatch.setattr(Adam, "step", spoiled)
+    x = torch.randn(140, 2)
+    model = BayesianNeuralNetwork(networks.mlp(2, 1), likelihood=likelihoods.gaussian)
+    with pytest.warns(UserWarning, match="stopped being finite after 4 of 20 epochs"):
+        posterior = fit_svi(model, x, x.sum(1), batch_size=20, num_epochs=20, num_samples=3, progress=False)
+    assert len(posterior.history.epochs) == 4
+    assert not torch.equal(posterior.guide.real_moments()["0.weight"][0], model.start()["0.weight"])
 
 
 def test_noise_once_for_a_minibatch(monkeypatch):
