@@ -4,10 +4,11 @@
 combination that `fit_svi` meets most often. Its time goes into the network and not into the machinery:
 
 - Means and log-scales are one vector, the guide's own parameters views of it: one optimiser, one exponential.
-- The divergence from normal priors and its gradient are written down, not traced; its value, which only the history
-  reads, is worked out every few steps.
-- Weights drawn once for a minibatch take every second draw from the one before, mirrored.
+- The divergence from normal priors and its gradient are written down (`bayesnn.flat_divergence`), not traced; its
+  value, which only the history reads, is worked out every few steps.
 - Scales of `FittedNormal` priors follow the guide every few steps; in between they stand still.
+- Noise is read from tables (`bayesnn.noise_table`); weights drawn once for a minibatch take every second draw from the
+  one before, mirrored.
 - A multilayer perceptron's passes are written out (`bayesnn.written_out`); every other network is a copy whose
   parameters are views of the draw: it runs as a plain network does.
 - Several draws a step are one pass over so many copies of the batch, where noise is drawn for each datum anyway.
@@ -19,17 +20,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
-from pyro.distributions import Independent, LogNormal, Normal
-from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
+from pyro.distributions import LogNormal, Normal
 from torch import Tensor
 from torch.distributions.transforms import ExpTransform, identity_transform
 
 from bayesnn.axes import same_along_all_axes, turned_inputs
+from bayesnn.flat_divergence import FlatDivergence, base_of
 from bayesnn.guides import AutoNormal, elementwise, leaf
 from bayesnn.model import BayesianNeuralNetwork
+from bayesnn.noise_table import NoiseTable
 from bayesnn.priors import FittedNormal
 from bayesnn.reparameterisation import Noise, PerDatumNoise, draw_in_layers, draws_at_once
 from bayesnn.written_out import Variances, WrittenOut
@@ -77,7 +80,6 @@ class FlatELBO:
         num_particles: int = 1,
     ) -> None:
         self._model, self._guide, self._num_particles = model, guide, num_particles
-        self._priors = {name: _base(prior) for name, prior in (model.priors() | model.latents()).items()}
         self._latents, self._num_data = model.latents().keys(), max(model.num_data or 0, len(x))
         self._per_datum = [name for name in guide.supports if name in per_datum]
         self._shared = [name for name in guide.supports if name not in per_datum]
@@ -94,16 +96,15 @@ class FlatELBO:
         for owner, part in zip(self._owners, values.split(2 * self._sizes), strict=True):
             owner.data = part.view(owner.shape)
         self._loc, self._log_scale = values[:size], values[size:]
-        self._scale, self._slopes = self._log_scale.exp(), torch.zeros_like(values)
-        self._variance = self._scale.square()
+        # What multiplies a gradient by the scales: the scales; for weights whose passes take variances, these.
+        self._spread, self._powers = torch.empty_like(self._loc), torch.ones_like(self._loc)
+        self._slopes = torch.zeros_like(values)
         self._loc_slope, self._scale_slope = self._slopes[:size], self._slopes[size:]
-        self._center, self._precision = torch.zeros_like(self._loc), torch.ones_like(self._loc)
-        self._work = torch.empty_like(self._loc)
-        shared, by_datum = slice(self._num_shared), slice(self._num_shared, None)
-        self._shared_loc, self._shared_scale = self._loc[shared], self._scale[shared]
-        self._shared_loc_slope, self._shared_scale_slope = self._loc_slope[shared], self._scale_slope[shared]
-        self._scale_by_datum, self._by_variance = self._scale[by_datum], self._scale_slope[by_datum]
-        self._step = 0
+        views = partial(self._views, names=self._shapes)
+        self._divergence = FlatDivergence(model.priors() | model.latents(), views, self._loc, self._log_scale)
+        self._shared_part = self._part(slice(self._num_shared))
+        self._zero, self._less = self._loc.new_zeros(()), self._loc.new_zeros(())
+        self._table, self._sign, self._step = NoiseTable(self._loc), 1, 0
         self._axes = dict(guide.axes)
         self.inputs = model.standardised(x)
         if self._axes and (turned := turned_inputs(model, self.inputs, self._axes)) is not None:
@@ -112,20 +113,17 @@ class FlatELBO:
         self.targets = model.likelihood.seen(model.targets(y), self._target)
         self._network = copy.deepcopy(model.network).requires_grad_()
         self._connect()
-        self._place_priors()
 
     def _connect(self) -> None:
         """Make the network's parameters views of the draw, their gradients views of the slopes."""
         leading = (self._copies,) if self._copies > 1 else ()
         # Of weights drawn once for a minibatch every second draw is the mirror image of the one before.
-        self._mirrors, self._mirrored = not self._latents >= set(self._shared), False
-        # A gradient by the scales that comes from one draw alone is written where it belongs, not added to zeros.
+        self._mirrors = not self._latents >= set(self._shared)
         self._overwrites = self._num_particles == 1 and not self._per_datum
-        self._noise = self._loc.new_empty(*leading, self._num_shared)
-        self._draw = torch.empty_like(self._noise)
+        self._draw = self._loc.new_empty(*leading, self._num_shared)
         # The gradient of one draw is that of the means; of several, each is met with its own noise first.
         alone = self._num_particles == 1
-        self._draw_slope = self._shared_loc_slope if alone else torch.zeros_like(self._draw)
+        self._draw_slope = self._shared_part.loc_slope if alone else torch.zeros_like(self._draw)
         drawn, slopes = self._views(self._draw, self._shared), self._views(self._draw_slope, self._shared)
         locs, loc_slopes = self._views(self._loc, self._shapes), self._views(self._loc_slope, self._shapes)
         self._free, self._free_slopes = ({n: v for n, v in of.items() if n in self._latents} for of in (drawn, slopes))
@@ -140,20 +138,25 @@ class FlatELBO:
                 self._turned[name] = (weight.data, slope, drawn[name], slopes[name], self._axes[name])
             else:
                 weight.data, weight.grad = drawn[name], slopes[name]
-        scales, scale_slopes = self._views(self._scale, self._shapes), self._views(self._scale_slope, self._shapes)
+        spread, scale_slopes = self._views(self._spread, self._shapes), self._views(self._scale_slope, self._shapes)
         own = self._model.priors().keys()
         self._passes, self._mode, few = None, None, self.inputs[:_FEW]
+        # What starts with the divergence's gradient, and what gets it at the end as its draw's gradient comes first.
+        self._early: _Part | None = None
+        self._late: _Part | None = self._part(slice(None))
         if own == set(self._per_datum) and not self._axes:
-            variances = Variances(self._views(self._variance, self._shapes), scale_slopes)
+            variances = Variances(spread, scale_slopes)
             self._passes = WrittenOut.of(self._network, few, {n: locs[n] for n in own}, loc_slopes, variances)
+            if self._passes is not None:
+                self._powers[self._num_shared :] = 2
+                self._early = self._part(slice(self._num_shared, None))
+                self._late = self._shared_part if self._num_shared else None
         elif not (self._per_datum or self._axes):
             self._passes = WrittenOut.of(self._network, few, {n: drawn[n] for n in own}, slopes)
         if self._passes is not None:
             return
-        noise = {
-            name: Noise(parameters[name], _leaf(scales[name], scale_slopes[name]), self._axes.get(name))
-            for name in self._per_datum
-        }
+        scales = {name: _leaf(spread[name], scale_slopes[name]) for name in self._per_datum}
+        noise = {n: Noise(parameters[n], scale, self._axes.get(n)) for n, scale in scales.items()}
         left = draw_in_layers(self._network, noise, few)
         self._mode = PerDatumNoise({n: parameters[n] for n in left}, {n: noise[n] for n in left}) if left else None
 
@@ -164,7 +167,7 @@ class FlatELBO:
             return False
         latents = model.latents()
         for name, support in guide.supports.items():
-            base, transform = _base((model.priors() | latents)[name]), elementwise(support)
+            base, transform = base_of((model.priors() | latents)[name]), elementwise(support)
             if name in latents:
                 fits = isinstance(base, LogNormal) and isinstance(transform, ExpTransform)
             else:
@@ -184,25 +187,30 @@ class FlatELBO:
             fresh: Whether what is worked out every few steps is worked out now: after the parameters were put back.
         """
         fresh = fresh or self._step % _REFRESH == 0
-        torch.exp(self._log_scale, out=self._scale)
-        torch.mul(self._scale, self._scale, out=self._variance)
+        if self._early is None:
+            torch.exp(self._log_scale, out=self._spread)
+        else:
+            torch.mul(self._log_scale, self._powers, out=self._spread).exp_()
         if fresh:
-            self._fit_priors()
-        (self._loc_slope if self._overwrites else self._slopes).zero_()
+            self._divergence.follow()
+        self._divergence.off()
+        share, early, late = weight / self._num_data, self._early, self._late
+        if early is not None:
+            torch.addcmul(self._zero, early.off, early.precision, value=share, out=early.loc_slope)
+            torch.mul(early.precision, share, out=early.scale_slope)
+        if late is not None:
+            late.loc_slope.zero_()
+            if not self._overwrites:
+                late.scale_slope.zero_()
         misfit = self._misfit(*batch)
         for _ in range(self._num_particles // self._copies - 1):
             misfit = misfit + self._misfit(*batch)
-        share, work = weight / self._num_data, self._work
-        if self._passes is not None:  # so far twice the gradient by the variance
-            self._by_variance.mul_(self._scale_by_datum)
-        self._scale_slope.mul_(self._scale)  # by the log-scale
-        off = self._loc if self._is_centered else torch.sub(self._loc, self._center, out=work)
-        self._loc_slope.addcmul_(off, self._precision, value=share)
-        self._scale_slope.addcmul_(self._variance, self._precision, value=share).sub_(share)
+        if late is not None:
+            late.loc_slope.addcmul_(late.off, late.precision, value=share)
+            late.scale_slope.addcmul_(late.spread, late.precision, value=share)
+        torch.addcmul(self._less.fill_(-share), self._scale_slope, self._spread, out=self._scale_slope)
         if fresh:
-            torch.addcmul(self._variance, off, off, out=work)
-            twice = torch.dot(work, self._precision).sub_(self._log_scale.sum(), alpha=2).sub_(self._constant)
-            self._kl = twice.div_(2 * self._num_data)
+            self._kl = self._divergence.value().div_(self._num_data)
         self._step += 1
         self.parameters.grad = self._slopes
         return {"loss": torch.add(misfit, self._kl, alpha=weight), "misfit": misfit, "kl": self._kl}
@@ -217,12 +225,11 @@ class FlatELBO:
         share = -1 / (len(x) * self._num_particles)
         if self._copies > 1:
             x, y = x.repeat(self._copies, *[1] * (x.ndim - 1)), y.expand(self._copies, *y.shape)
-        if self._mirrored:
-            self._noise.neg_()
-        else:
-            self._noise.normal_()
-        self._mirrored = self._mirrors and not self._mirrored
-        torch.addcmul(self._shared_loc, self._shared_scale, self._noise, out=self._draw)
+        shared = self._shared_part
+        if self._num_shared:
+            if self._sign > 0:
+                self._noise = self._table(self._draw.shape)
+            torch.addcmul(shared.loc, shared.spread, self._noise, value=self._sign, out=self._draw)
         for weight, _, drawn, _, axes in self._turned.values():
             torch.matmul(drawn, axes.T, out=weight)
         latents = {name: free.exp() for name, free in self._free.items()}
@@ -236,17 +243,23 @@ class FlatELBO:
         for _, weight_slope, _, slope, axes in self._turned.values():
             torch.matmul(weight_slope, axes, out=slope)
             weight_slope.zero_()
-        if self._copies > 1:
-            self._shared_scale_slope.add_((self._draw_slope * self._noise).sum(0))
-        else:
-            if self._overwrites:
-                torch.mul(self._draw_slope, self._noise, out=self._scale_slope)
-            else:
-                self._shared_scale_slope.addcmul_(self._draw_slope, self._noise)
-        if self._num_particles > 1:
-            self._shared_loc_slope.add_(self._draw_slope.sum(0) if self._copies > 1 else self._draw_slope)
-            self._draw_slope.zero_()
+        if self._num_shared:
+            self._shared_slopes()
+        self._sign = -self._sign if self._mirrors else 1
         return found * share
+
+    def _shared_slopes(self) -> None:
+        """Add the gradient by a draw to those by means and scales."""
+        shared, slope = self._shared_part, self._draw_slope
+        if self._copies > 1:
+            shared.scale_slope.add_((slope * self._noise).sum(0))
+        elif self._overwrites:  # nothing else is added to it
+            torch.addcmul(self._zero, slope, self._noise, value=self._sign, out=shared.scale_slope)
+        else:
+            shared.scale_slope.addcmul_(slope, self._noise, value=self._sign)
+        if self._num_particles > 1:
+            shared.loc_slope.add_(slope.sum(0) if self._copies > 1 else slope)
+            slope.zero_()
 
     def _outputs(self, x: Tensor) -> Tensor:
         """The network's outputs at a draw."""
@@ -261,30 +274,22 @@ class FlatELBO:
         parts = values.split(self._sizes[: len(names)], -1)
         return {name: part.view((*leading, *self._shapes[name])) for name, part in zip(names, parts, strict=True)}
 
-    def _place_priors(self) -> None:
-        """Put mean and precision of every prior into their places."""
-        centers, precisions = self._views(self._center, self._shapes), self._views(self._precision, self._shapes)
-        for name, base in self._priors.items():
-            base = base.base_dist if isinstance(base, LogNormal) else base
-            centers[name].copy_(base.loc)
-            precisions[name].copy_(base.scale**-2)
-        self._is_centered = bool((self._center == 0).all())
-        self._fitted = [
-            (
-                base,
-                self._views(self._loc, self._shapes)[name],
-                self._views(self._scale, self._shapes)[name],
-                precisions[name],
-            )
-            for name, base in self._priors.items()
-            if isinstance(base, FittedNormal)
-        ]
+    def _part(self, where: slice) -> _Part:
+        """Some of all numbers."""
+        off, precision = self._divergence.off(), self._divergence.precision
+        of_all = (self._loc, off, precision, self._spread, self._loc_slope, self._scale_slope)
+        return _Part(*(vector[where] for vector in of_all))
 
-    def _fit_priors(self) -> None:
-        """The precisions of priors whose scales are fitted, as they suit the guide best now."""
-        for base, loc, scale, precision in self._fitted:
-            precision.copy_(base.fitted_variance(loc, scale).reciprocal_())
-        self._constant = self._precision.log().sum() + len(self._precision)
+
+class _Part(NamedTuple):
+    """Some of all numbers, as views."""
+
+    loc: Tensor
+    off: Tensor
+    precision: Tensor
+    spread: Tensor
+    loc_slope: Tensor
+    scale_slope: Tensor
 
 
 def _leaf(values: Tensor, slopes: Tensor) -> Tensor:
@@ -292,8 +297,3 @@ def _leaf(values: Tensor, slopes: Tensor) -> Tensor:
     found = values.requires_grad_()
     found.grad = slopes
     return found
-
-
-def _base(prior: Distribution) -> Any:
-    """The prior of single numbers."""
-    return prior.base_dist if isinstance(prior, Independent) else prior

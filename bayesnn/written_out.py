@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bayesnn.masks import Mask
+from bayesnn.noise_table import NoiseTable
 from bayesnn.reparameterisation import SMALLEST_VARIANCE
 from bayesnn.stacked import is_touched
 
@@ -109,6 +110,7 @@ class _Layer:
         self._mask, self.activation = mask, cast("_Activation | None", None)
         self._mean = _Affine([values[name] for name in names], [slopes[name] for name in names])
         self._spread: _Affine | None = None
+        self._noise = NoiseTable(self._mean.weight)
         if variances is not None:
             self._spread = _Affine([variances.values[n] for n in names], [variances.slopes[n] for n in names])
 
@@ -122,9 +124,9 @@ class _Layer:
         if self._spread is not None:
             self._squares = x * x
             spread = self._spread.run(self._squares).clamp_min_(SMALLEST_VARIANCE).sqrt_()
-            noise = torch.empty_like(out).normal_()
+            noise = self._noise(out.shape)
             out.addcmul_(noise, spread)
-            self._noise_over_spread = noise.div_(spread)
+            self._noise_over_spread = torch.div(noise, spread, out=spread)
         if self.activation is None:
             return out
         self._before, self._after = out, self.activation.run(out)

@@ -153,9 +153,9 @@ def test_every_second_draw_for_a_minibatch_is_the_mirror_image(name):
             expected = [leaves[f"{kind}.{n}_unconstrained"].grad.flatten() for kind in ("locs", "scales")
                         for n in guide.supports]  # fmt: skip
             torch.testing.assert_close(flat.parameters.grad, torch.cat(expected), rtol=1e-8, atol=1e-10)
-        torch.manual_seed(4)
         terms = flat([flat.inputs, flat.targets], WEIGHT)  # and the third is a new one
-        assert float(terms["misfit"]) == pytest.approx(reference(model, guide, x, y, [], shared, 4)[0].item(), rel=1e-9)
+        assert abs(float(terms["misfit"]) - misfit.item()) > 1e-3
+        torch.testing.assert_close(flat._draw, flat._loc + flat._spread * flat._noise)
 
 
 def test_the_divergence_is_told_anew_every_tenth_step():
@@ -326,4 +326,4 @@ def test_prior_scales_follow_the_guide():
         scales = [prior.fitted(*moments[name]).scale if isinstance(prior, FittedNormal) else prior.scale
                   for name, prior in model.priors().items()]  # fmt: skip
         expected = -2 * sum(float(scale.log().sum()) for scale in scales)  # the noise scale's own is 1, its log 0
-        assert float(flat._constant) == pytest.approx(expected + len(flat.parameters) / 2)
+        assert float(flat._divergence._constant) == pytest.approx(expected + len(flat.parameters) / 2)
