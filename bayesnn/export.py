@@ -89,7 +89,7 @@ def to_arviz(
         >>> x = torch.randn(50, 2)
         >>> y = x.sum(1) + 0.1 * torch.randn(50)
         >>> model = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=(3,)), likelihood=likelihoods.gaussian)
-        >>> posterior = fit_svi(model, x, y, num_epochs=400, num_samples=20, progress=False)
+        >>> posterior = fit_svi(model, x, y, num_epochs=1000, num_samples=20, progress=False)
         >>> data = to_arviz(posterior, x, y)
         >>> data.posterior["0.weight"].dims
         ('chain', 'draw', '0_out', '0_in')

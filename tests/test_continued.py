@@ -24,7 +24,7 @@ def fitted(num_epochs, **options):
 
 def test_a_short_fit_gains_what_a_long_one_has():
     """The ELBO of a conjugate model has one maximum, which both reach."""
-    short, long = fitted(20), fitted(2000)
+    short, long = fitted(20, learning_rate=0.03), fitted(2000)
     gained = continued(short, *data(), 1000, progress=False)
     assert gained["steps_more"] == 1000
     short_of = long.summary["elbo_per_datum"] - short.summary["elbo_per_datum"]
@@ -34,7 +34,12 @@ def test_a_short_fit_gains_what_a_long_one_has():
 
 
 def test_any_guide_goes_on():
-    assert continued(fitted(20, guide=AutoMultivariateNormal), *data(), 500, progress=False)["elbo_gain"] > 0.1
+    assert (
+        continued(fitted(20, guide=AutoMultivariateNormal, learning_rate=0.03), *data(), 500, progress=False)[
+            "elbo_gain"
+        ]
+        > 0.1
+    )
 
 
 @pytest.mark.parametrize("options", [{"temperature": 0.5}, {"elbo": Trace_ELBO()}], ids=["temperature", "elbo"])

@@ -31,7 +31,13 @@ from bayesnn.training import Callback, Minibatches, optimise
 __all__ = ["fit_svi"]
 
 _STEPS = 5000
-_STEP_SIZE, _WITH_CONVOLUTIONS = 0.03, 0.01
+_STEP_SIZE, _WITH_CONVOLUTIONS, _OF_ONE_INPUT, _OF_OWN_MODELS = 0.015, 0.01, 0.2, 0.03
+"""Adam's step size at the start; with convolutions; what a perceptron's falls from with its layers' inputs; and that of
+models of one's own, whose unknowns are in raw units."""
+
+_FEW_WEIGHTS = 50_000
+"""Weights up to which noise is drawn for each datum."""
+
 Start = Literal["network", "map"] | Mapping[str, Tensor]
 
 
@@ -54,7 +60,7 @@ def fit_svi(
     warmup: float = 0.5,
     num_particles: int = 1,
     rotate: bool = True,
-    per_datum_noise: bool = True,
+    per_datum_noise: bool | None = None,
     temperature: float = 1.0,
     elbo: ELBO | None = None,
 ) -> WeightPosterior:
@@ -64,9 +70,9 @@ def fit_svi(
 
     The defaults are those that reached the best fits in docs/variational-fit.md: the divergence in closed form, its
     weight rising from 0 to T over the first half of the steps; prior scales fitted as part of the ELBO (where the prior
-    says so, as the default one does); a guide along the principal axes of the inputs; noise drawn for each datum; a
-    small initial scale and a step size that falls. A warning says so when the ELBO was still rising at the end, or
-    when the posterior has collapsed to the prior.
+    says so, as the default one does); a guide along the principal axes of the inputs; noise drawn for each datum of
+    small networks; a small initial scale, and a step size that suits the width and falls. A warning says so when the
+    ELBO was still rising at the end, or when the posterior has collapsed to the prior.
 
     Args:
         model: A `BayesianNeuralNetwork`, or any Pyro model ``model(x, y=None)`` with one observed site.
@@ -75,8 +81,9 @@ def fit_svi(
         num_samples: Draws S of the posterior.
         num_epochs: Passes over the data; if left out, as many as make 5000 steps, 20 at least.
         batch_size: Data in a minibatch: 128, and all of them for a Pyro model of your own, if left out.
-        learning_rate: Adam's step size at the start; if left out 0.03, and 0.01 of a network with convolutions, each of
-            whose weights moves the outputs of many places at once.
+        learning_rate: Adam's step size at the start. If left out 0.015, and less where more than 178 inputs meet in a
+            unit, 0.2 by the root of their number: they all move its output at once. 0.01 of a network with
+            convolutions, each of whose weights moves the outputs of many places; 0.03 of a Pyro model of your own.
         device: Where to fit; where the network is, if left out.
         seed: Seed of the fit and of its draws.
         progress: Whether to show a progress bar.
@@ -92,8 +99,8 @@ def fit_svi(
         rotate: Whether `AutoNormal` is independent along the principal axes of the inputs, for the weights that read
             them, instead of along their columns (see `bayesnn.axes`).
         per_datum_noise: Whether `AutoNormal`'s noise is drawn for each datum where a layer allows it (see
-            `bayesnn.reparameterisation`), or once for a minibatch: six to eight tenths of the time of a step of wide
-            and convolutional layers (docs/speed.md), and a lower ELBO at the end (docs/variational-fit.md).
+            `bayesnn.reparameterisation`), or once for a minibatch. If left out, of networks of up to 50 000 weights,
+            which fit better so; larger ones fit no better, and take half the time without (docs/variational-fit.md).
         temperature: Weight T of the divergence. Anything but 1 is not the Bayesian posterior, and is reported.
         elbo: A Pyro objective in place of `MeanFieldELBO`; it brings its own settings, so ``warmup``, ``num_particles``
             and fitted prior scales are not used.
@@ -121,8 +128,8 @@ def fit_svi(
         torch.Size([2000])
     """
     _check_settings(num_samples, warmup, num_particles, temperature, start)
-    if not isinstance(per_datum_noise, bool):
-        raise TypeError(f"per_datum_noise must be True or False; got {per_datum_noise!r}.")
+    if not (per_datum_noise is None or isinstance(per_datum_noise, bool)):
+        raise TypeError(f"per_datum_noise must be True, False or None; got {per_datum_noise!r}.")
     known: BayesianNeuralNetwork | PyroModel
     if isinstance(model, BayesianNeuralNetwork):
         known, inputs, targets = prepared(model, x, y, device)
@@ -148,8 +155,10 @@ def fit_svi(
         rotated = _axes(known, inputs, few) if rotate and isinstance(known, BayesianNeuralNetwork) else None
         fitted = built(guide, known, few, start=values, init_scale=init_scale, axes=rotated)
         objective = MeanFieldELBO(num_particles)
-        if isinstance(fitted, AutoNormal) and per_datum_noise:
-            objective.per_datum_noise = _per_datum_sites(known, fitted, few)
+        if isinstance(fitted, AutoNormal):
+            is_small = sum(loc.numel() for loc, _ in fitted.real_moments().values()) <= _FEW_WEIGHTS
+            if is_small if per_datum_noise is None else per_datum_noise:
+                objective.per_datum_noise = _per_datum_sites(known, fitted, few)
         total_steps = epochs * math.ceil(len(inputs) / batch_size)
 
         few_operations: FlatELBO | None = None
@@ -227,8 +236,12 @@ def _check_settings(num_samples: int, warmup: float, num_particles: int, tempera
 
 def _step_size(model: BayesianNeuralNetwork | Callable) -> float:
     """Adam's step size at the start, as docs/variational-fit.md found it."""
-    layers = model.network.modules() if isinstance(model, BayesianNeuralNetwork) else ()
-    return _WITH_CONVOLUTIONS if any(isinstance(layer, _ConvNd) for layer in layers) else _STEP_SIZE
+    if not isinstance(model, BayesianNeuralNetwork):
+        return _OF_OWN_MODELS
+    if any(isinstance(layer, _ConvNd) for layer in model.network.modules()):
+        return _WITH_CONVOLUTIONS
+    most = max((value[0].numel() for value in model.network.parameters() if value.ndim > 1 and len(value)), default=1)
+    return min(_STEP_SIZE, _OF_ONE_INPUT / math.sqrt(most))
 
 
 def _map_start(

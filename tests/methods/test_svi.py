@@ -329,7 +329,7 @@ def test_noise_once_for_a_minibatch(monkeypatch):
     assert seen[1] == []
     assert once.guide.axes.keys() == each.guide.axes.keys()
     assert not torch.equal(once.weights["0.weight"], each.weights["0.weight"])
-    with pytest.raises(TypeError, match="per_datum_noise must be True or False; got 'no'"):
+    with pytest.raises(TypeError, match="per_datum_noise must be True, False or None; got 'no'"):
         fit_svi(small_model(), x, y, **QUICK, per_datum_noise="no")
 
 
@@ -447,9 +447,13 @@ def test_a_network_that_was_not_wrapped_is_told():
 
 @pytest.mark.parametrize(
     ("network", "usual"),
-    [(networks.mlp((8, 8), 2, hidden=3), 0.03), (networks.conv_net((8, 8), 2, channels=(2,)), 0.01)],
+    [
+        (networks.mlp((8, 8), 2, hidden=3), 0.015),
+        (networks.mlp((8, 8), 2, hidden=400), 0.01),
+        (networks.conv_net((8, 8), 2, channels=(2,)), 0.01),
+    ],
 )
-def test_the_usual_step_size_depends_on_convolutions(network, usual):
+def test_the_usual_step_size_depends_on_width_and_convolutions(network, usual):
     x, y = torch.randn(32, 8, 8), torch.arange(32) % 2
     model = BayesianNeuralNetwork(network, likelihood=likelihoods.categorical)
     fits = [
@@ -457,3 +461,14 @@ def test_the_usual_step_size_depends_on_convolutions(network, usual):
         for rate in (None, usual, 2 * usual)
     ]
     assert fits[0].history["loss"] == fits[1].history["loss"] != fits[2].history["loss"]
+
+
+@pytest.mark.parametrize(("hidden", "is_small"), [(600, True), (800, False)])
+def test_noise_is_drawn_for_each_datum_of_small_networks(hidden, is_small):
+    x, y = torch.randn(32, 8, 8), torch.arange(32) % 2
+    model = BayesianNeuralNetwork(networks.mlp((8, 8), 2, hidden=hidden), likelihood=likelihoods.categorical)
+    fits = [
+        fit_svi(model, x, y, num_epochs=2, warmup=0.0, progress=False, per_datum_noise=noise).history["loss"]
+        for noise in (None, True, False)
+    ]
+    assert fits[0] == fits[1 if is_small else 2] != fits[2 if is_small else 1]
