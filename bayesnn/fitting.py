@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bayesnn.checks import check_count, check_seed, check_trainable
 from bayesnn.data import as_training_data, on_device
+from bayesnn.denormals import flushed_denormals
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.pyro_model import PyroModel
 from bayesnn.seeding import seeded
@@ -74,7 +75,7 @@ def isolated(seed: int, device: torch.device, *, validate: bool = False) -> Iter
     """
     check_seed(seed)
     checks = {} if validate else {"validate_distributions_pyro": False, "validate_distributions_torch": False}
-    with seeded(seed, device), pyro.settings.context(module_local_params=True, **checks):
+    with seeded(seed, device), pyro.settings.context(module_local_params=True, **checks), flushed_denormals():
         yield
 
 

@@ -55,11 +55,13 @@ DIGITS: dict[str, dict[str, Recipe]] = {
         "start from the MAP": Recipe(options={"start": "map"}),
         "4 draws a step": Recipe(options={"num_particles": 4}),
         "one draw for a minibatch": Recipe(options=SHARED),
+        "temperature 0.3": Recipe(options={"temperature": 0.3}),
         "pixels scaled one by one": Recipe(flat=True),
         "two convolutions, one draw for a minibatch": Recipe(options=SHARED, network=CONV),
         "400 SiLU": Recipe(network=mlp(400, activation="silu")),
         "400 SiLU, one draw for a minibatch": Recipe(options=SHARED, network=mlp(400, activation="silu")),
         "400 SiLU, KL rising for 90 %": Recipe(network=mlp(400, activation="silu"), options={"warmup": 0.9}),
+        "400 SiLU, temperature 0.3": Recipe(network=mlp(400, activation="silu"), options={"temperature": 0.3}),
     },
     "deep": {
         "a scale a tensor, KL whole from the start, initial scale 0.01": Recipe(

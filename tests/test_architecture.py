@@ -18,6 +18,7 @@ FLOORS = [
         "training",
         "checks",
         "seeding",
+        "denormals",
         "scaling",
         "masks",
         "quantiles",

@@ -31,7 +31,7 @@ from bayesnn.training import Callback, Minibatches, optimise
 __all__ = ["fit_svi"]
 
 _STEPS = 5000
-_STEP_SIZE, _WITH_CONVOLUTIONS, _OF_ONE_INPUT, _OF_OWN_MODELS = 0.015, 0.01, 0.2, 0.03
+_STEP_SIZE, _WITH_CONVOLUTIONS, _OF_ONE_INPUT, _OF_OWN_MODELS = 0.015, 0.01, 0.3, 0.03
 """Adam's step size at the start; with convolutions; what a perceptron's falls from with its layers' inputs; and that of
 models of one's own, whose unknowns are in raw units."""
 
@@ -81,8 +81,8 @@ def fit_svi(
         num_samples: Draws S of the posterior.
         num_epochs: Passes over the data; if left out, as many as make 5000 steps, 20 at least.
         batch_size: Data in a minibatch: 128, and all of them for a Pyro model of your own, if left out.
-        learning_rate: Adam's step size at the start. If left out 0.015, and less where more than 178 inputs meet in a
-            unit, 0.2 by the root of their number: they all move its output at once. 0.01 of a network with
+        learning_rate: Adam's step size at the start. If left out 0.015, and less where more than 400 inputs meet in a
+            unit, 0.3 by the root of their number: they all move its output at once. 0.01 of a network with
             convolutions, each of whose weights moves the outputs of many places; 0.03 of a Pyro model of your own.
         device: Where to fit; where the network is, if left out.
         seed: Seed of the fit and of its draws.

@@ -96,7 +96,8 @@ def step(rounds):
         contenders = {
             "plain network": plain(case),
             "fit_map": ours(case, fit_map),
-            "fit_svi": ours(case, fit_svi, num_samples=1),
+            "fit_svi at its defaults": ours(case, fit_svi, num_samples=1),
+            "fit_svi, noise for each datum": ours(case, fit_svi, num_samples=1, per_datum_noise=True),
             "fit_svi, one draw for a minibatch": ours(case, fit_svi, num_samples=1, per_datum_noise=False),
             "Bayes by backprop by hand": by_hand(case),
             "Pyro's SVI, AutoNormal, Trace_ELBO, Adam": pyro_as_documented(case),

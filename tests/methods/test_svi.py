@@ -449,7 +449,7 @@ def test_a_network_that_was_not_wrapped_is_told():
     ("network", "usual"),
     [
         (networks.mlp((8, 8), 2, hidden=3), 0.015),
-        (networks.mlp((8, 8), 2, hidden=400), 0.01),
+        (networks.mlp((8, 8), 2, hidden=900), 0.01),
         (networks.conv_net((8, 8), 2, channels=(2,)), 0.01),
     ],
 )
