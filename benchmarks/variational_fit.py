@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mnist_ensemble import lenet
 from torch import nn
 
 from bayesnn import BayesianNeuralNetwork, datasets, evaluate, fit_svi, likelihoods, networks, priors
@@ -132,25 +133,37 @@ def regression(seed: int, recipe: Recipe, name: str, folder: str | None) -> tupl
 
 
 def pictures(folder: str | None, seed: int = 0) -> None:
-    """Print what the step size does to networks on pictures of 784 numbers."""
+    """Print what the step size and the noise do to networks on pictures of 784 numbers."""
     split = datasets.mnist(ood="fashion-mnist", folder=folder)
     order = torch.randperm(len(split.x_train), generator=torch.Generator().manual_seed(seed))
-    held, train = order[:10_000], order[10_000:15_000]
-    print("\npictures\n| 5000 of MNIST | ELBO | NLL | accuracy | seconds |\n|---|---|---|---|---|")
+    held = order[:10_000]
+
+    def line(label: str, make: Callable[[], nn.Module], options: dict[str, Any], train: torch.Tensor) -> None:
+        torch.manual_seed(seed)
+        posterior = fitted(
+            Recipe(options=options), make(), likelihoods.categorical, split.x_train[train], split.y_train[train], seed
+        )
+        row = evaluate(posterior(split.x_train[held]), split.y_train[held])
+        label += ", one draw for a minibatch" if options["per_datum_noise"] is False else ""
+        figures = f"{posterior.summary['elbo_per_datum']:.3f} | {row['nll']:.3f} | {row['accuracy']:.3f}"
+        print(f"| {label} | {figures} | {posterior.history.seconds:.0f} |", flush=True)
+
+    def head(rows: int) -> None:
+        print(f"\npictures\n| {rows} of MNIST | ELBO | NLL | accuracy | seconds |\n|---|---|---|---|---|")
+
+    head(5000)
     for hidden in ((200,), (400, 400)):
         for step in (0.03, 0.015, 0.0075, None):
+            label = f"{'-'.join(map(str, hidden))}, step {step or 'by the width'}"
             for options in (BY_DATUM, SHARED):
-                torch.manual_seed(seed)
-                network = networks.mlp((28, 28), 10, hidden=hidden)
-                recipe = Recipe(options={"learning_rate": step, **options})
-                posterior = fitted(
-                    recipe, network, likelihoods.categorical, split.x_train[train], split.y_train[train], seed
-                )
-                row = evaluate(posterior(split.x_train[held]), split.y_train[held])
-                label = f"{'-'.join(map(str, hidden))}, step {step or 'by the width'}"
-                label += "" if options is BY_DATUM else ", one draw for a minibatch"
-                figures = f"{posterior.summary['elbo_per_datum']:.3f} | {row['nll']:.3f} | {row['accuracy']:.3f}"
-                print(f"| {label} | {figures} | {posterior.history.seconds:.0f} |", flush=True)
+                perceptron = partial(networks.mlp, (28, 28), 10, hidden=hidden)
+                line(label, perceptron, {"learning_rate": step, **options}, order[10_000:15_000])
+    head(50_000)
+    nets = {"400-400": partial(networks.mlp, (28, 28), 10, hidden=(400, 400)), "LeNet-5": lenet}
+    nets["two convolutions"] = partial(networks.conv_net, (28, 28), 10)
+    for label, network in nets.items():
+        for options in (BY_DATUM, SHARED):
+            line(label, network, options, order[10_000:])
 
 
 def main() -> None:

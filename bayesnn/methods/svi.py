@@ -31,9 +31,9 @@ from bayesnn.training import Callback, Minibatches, optimise
 __all__ = ["fit_svi"]
 
 _STEPS = 5000
-_STEP_SIZE, _WITH_CONVOLUTIONS, _OF_ONE_INPUT, _OF_OWN_MODELS = 0.015, 0.01, 0.3, 0.03
-"""Adam's step size at the start; with convolutions; what a perceptron's falls from with its layers' inputs; and that of
-models of one's own, whose unknowns are in raw units."""
+_STEP_SIZE, _LARGER, _WITH_CONVOLUTIONS, _OF_ONE_INPUT = 0.015, 0.03, 0.01, 0.3
+"""Adam's step size at the start; that of models of one's own, whose unknowns are in raw units, and of other guides,
+which have correlations to find; with convolutions; and what a perceptron's falls from with its layers' inputs."""
 
 _FEW_WEIGHTS = 50_000
 """Weights up to which noise is drawn for each datum."""
@@ -83,7 +83,8 @@ def fit_svi(
         batch_size: Data in a minibatch: 128, and all of them for a Pyro model of your own, if left out.
         learning_rate: Adam's step size at the start. If left out 0.015, and less where more than 400 inputs meet in a
             unit, 0.3 by the root of their number: they all move its output at once. 0.01 of a network with
-            convolutions, each of whose weights moves the outputs of many places; 0.03 of a Pyro model of your own.
+            convolutions, each of whose weights moves the outputs of many places; 0.03 of a Pyro model of your own, and
+            in place of 0.015 with another guide.
         device: Where to fit; where the network is, if left out.
         seed: Seed of the fit and of its draws.
         progress: Whether to show a progress bar.
@@ -100,7 +101,7 @@ def fit_svi(
             them, instead of along their columns (see `bayesnn.axes`).
         per_datum_noise: Whether `AutoNormal`'s noise is drawn for each datum where a layer allows it (see
             `bayesnn.reparameterisation`), or once for a minibatch. If left out, of networks of up to 50 000 weights,
-            which fit better so; larger ones fit no better, and take half the time without (docs/variational-fit.md).
+            which fit better so; larger ones fit no better, and are quicker without (docs/variational-fit.md).
         temperature: Weight T of the divergence. Anything but 1 is not the Bayesian posterior, and is reported.
         elbo: A Pyro objective in place of `MeanFieldELBO`; it brings its own settings, so ``warmup``, ``num_particles``
             and fitted prior scales are not used.
@@ -190,7 +191,7 @@ def fit_svi(
             leaves,
             Minibatches(data, batch_size),
             num_epochs=epochs,
-            learning_rate=_step_size(model) if learning_rate is None else learning_rate,
+            learning_rate=_step_size(model, fitted) if learning_rate is None else learning_rate,
             progress=progress,
             callback=callback,
             label="svi",
@@ -234,14 +235,14 @@ def _check_settings(num_samples: int, warmup: float, num_particles: int, tempera
         raise ValueError(f'start must be "network", "map" or values by site name; got {start!r}.')
 
 
-def _step_size(model: BayesianNeuralNetwork | Callable) -> float:
+def _step_size(model: BayesianNeuralNetwork | Callable, guide: Callable) -> float:
     """Adam's step size at the start, as docs/variational-fit.md found it."""
     if not isinstance(model, BayesianNeuralNetwork):
-        return _OF_OWN_MODELS
+        return _LARGER
     if any(isinstance(layer, _ConvNd) for layer in model.network.modules()):
         return _WITH_CONVOLUTIONS
     most = max((value[0].numel() for value in model.network.parameters() if value.ndim > 1 and len(value)), default=1)
-    return min(_STEP_SIZE, _OF_ONE_INPUT / math.sqrt(most))
+    return min(_STEP_SIZE if isinstance(guide, AutoNormal) else _LARGER, _OF_ONE_INPUT / math.sqrt(most))
 
 
 def _map_start(

@@ -463,6 +463,17 @@ def test_the_usual_step_size_depends_on_width_and_convolutions(network, usual):
     assert fits[0].history["loss"] == fits[1].history["loss"] != fits[2].history["loss"]
 
 
+@pytest.mark.parametrize(("columns", "usual"), [(3, 0.03), (900, 0.01)])
+def test_guides_with_correlations_to_find_start_at_a_larger_step(columns, usual):
+    x, y = torch.randn(32, columns), torch.randn(32)
+    model = BayesianNeuralNetwork(networks.mlp(columns, 1, hidden=1), likelihood=likelihoods.gaussian)
+    fits = [
+        fit_svi(model, x, y, num_epochs=2, warmup=0.0, progress=False, learning_rate=rate, guide=AutoMultivariateNormal)
+        for rate in (None, usual, 2 * usual)
+    ]
+    assert fits[0].history["loss"] == fits[1].history["loss"] != fits[2].history["loss"]
+
+
 @pytest.mark.parametrize(("hidden", "is_small"), [(600, True), (800, False)])
 def test_noise_is_drawn_for_each_datum_of_small_networks(hidden, is_small):
     x, y = torch.randn(32, 8, 8), torch.arange(32) % 2
