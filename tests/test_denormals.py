@@ -1,5 +1,9 @@
 """Denormal numbers inside a fit."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -37,3 +41,13 @@ def test_a_fit_flushes_them_and_leaves_no_trace(outside):
     fit_map(model, x, x.sum(1), num_epochs=2, progress=False, callback=lambda *_: seen.append(are_flushed()))
     assert seen == [True, True]
     assert are_flushed() == outside
+
+
+def test_helping_threads_made_during_a_fit_do_not_keep_the_setting():
+    code = (
+        "import torch; from bayesnn.denormals import flushed_denormals\n"
+        "torch.set_num_threads(2); many = torch.full((4_000_000,), 1e-40)\n"
+        "with flushed_denormals(): torch.ones(4_000_000).add_(1.0)\n"
+        "assert many.mul(1.0).view(torch.int32).count_nonzero() == 4_000_000"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": "2"})

@@ -241,7 +241,11 @@ def _step_size(model: BayesianNeuralNetwork | Callable, guide: Callable) -> floa
         return _LARGER
     if any(isinstance(layer, _ConvNd) for layer in model.network.modules()):
         return _WITH_CONVOLUTIONS
-    most = max((value[0].numel() for value in model.network.parameters() if value.ndim > 1 and len(value)), default=1)
+    layers, fitted = model.network.named_modules(), model.priors().keys()
+    linear = {name: layer for name, layer in layers if isinstance(layer, torch.nn.Linear)}
+    most = max(
+        (layer.in_features for name, layer in linear.items() if f"{name}.weight".lstrip(".") in fitted), default=1
+    )
     return min(_STEP_SIZE if isinstance(guide, AutoNormal) else _LARGER, _OF_ONE_INPUT / math.sqrt(most))
 
 
