@@ -107,7 +107,7 @@ def diagnose(
         >>> x = torch.randn(100, 2)
         >>> y = x.sum(1) + 0.1 * torch.randn(100)
         >>> model = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=()), likelihood=likelihoods.gaussian)
-        >>> posterior = fit_svi(model, x, y, num_epochs=1000, progress=False)
+        >>> posterior = fit_svi(model, x, y, num_epochs=2000, learning_rate=0.03, progress=False)
         >>> diagnose(posterior, x, y, progress=False).is_well
         True
     """
