@@ -2,8 +2,8 @@
 
 To draw the noise of a step takes as long as a pass through a large network's weights several times over, and a sixth of
 the time of a small network's step. Each table is therefore read eight times, from another place each time: the numbers
-of one reading are independent, and a weight meets other numbers in each. Only *which* weight met a number before is
-remembered, which an average over steps does not see.
+of one reading are independent, and a weight or a unit meets other numbers in each, as two readings put a number into
+different columns. Of fewer than eight columns some would come back to their own, so these are drawn each time.
 
 References:
     Salimans et al. (2017), Evolution Strategies as a Scalable Alternative to Reinforcement Learning, arXiv:1703.03864,
@@ -20,8 +20,8 @@ __all__ = ["NoiseTable"]
 _READINGS = 8
 """Readings of a table. At eight, drawing it takes an eighth of the time, and further ones bring next to nothing."""
 
-_STRIDE = 61
-"""Places between two readings: no multiple of a layer's usual width, so that numbers do not wander along a column."""
+_STRIDES = (61, 67)
+"""Places between two readings: the first of which the width is no multiple, so that numbers change their column."""
 
 
 class NoiseTable:
@@ -40,15 +40,17 @@ class NoiseTable:
         self._table, self._number, self._readings = like.new_empty(0), 0, 0
 
     def __call__(self, shape: torch.Size) -> Tensor:
-        """Numbers of a shape: a view of the table, to be read and not to be changed."""
-        number = shape.numel()
+        """Numbers of a shape ``(..., columns)``: a view of the table, to be read and not to be changed."""
+        number, width = shape.numel(), shape[-1]
         if number > self._number:
             self._number, self._readings = number, 0
-            self._table = self._table.new_empty(number + (_READINGS - 1) * _STRIDE)
+            self._table = self._table.new_empty(number + (_READINGS - 1) * max(_STRIDES))
+        if width < _READINGS:
+            self._readings = 0
         if self._readings == 0:
             self._table[: self._number].normal_()
         elif self._readings == 1:  # the rest of it, in time for the second reading
             self._table[self._number :].normal_()
-        start = self._readings * _STRIDE
+        start = self._readings * (_STRIDES[0] if width % _STRIDES[0] else _STRIDES[1])
         self._readings = (self._readings + 1) % _READINGS
         return self._table[start : start + number].view(shape)

@@ -25,4 +25,5 @@ def unchanged_world():
     assert list(pyro.get_param_store().keys()) == [], "Pyro's global parameter store must stay empty"
     assert pyro.settings.get() == settings, "Pyro's settings must stay as they were"
     assert torch.get_default_dtype() is dtype, "the default dtype must stay as it was"
+    assert bool(torch.tensor(1e-40, dtype=torch.float32).mul(1.0)), "denormal numbers must stay what they are"
     assert list(warnings.filters) == filters, "the warning filters must stay as they were"

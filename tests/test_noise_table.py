@@ -29,6 +29,18 @@ def test_a_place_meets_other_numbers_in_each_reading(readings):
     assert stats.kstest(means * len(readings) ** 0.5, "norm").pvalue > 1e-4
 
 
+@pytest.mark.parametrize("width", [1, 2, 7, 8, 10, 50, 61, 122])
+def test_no_column_meets_its_own_numbers_again(width):
+    """Sums over a column, as a unit's bias meets them in a minibatch, are of independent numbers."""
+    with isolated(0, torch.device("cpu")):
+        noise = NoiseTable(torch.zeros((), dtype=torch.float64))
+        sums = torch.stack([noise(torch.Size([128, width])).sum(0) for _ in range(100 * _READINGS)]) / 128**0.5
+    sums = sums.view(100, _READINGS, width)
+    for lag in range(1, _READINGS):
+        products = (sums[:, lag:] * sums[:, :-lag]).flatten()
+        assert abs(float(products.mean())) < 5 / (100 * (_READINGS - lag)) ** 0.5
+
+
 def test_the_first_reading_is_what_the_generator_gives_at_once():
     with isolated(0, torch.device("cpu")):
         torch.manual_seed(3)

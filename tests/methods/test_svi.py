@@ -64,6 +64,22 @@ def fit_linear(x, y, *, batch_size, prior_scale=PRIOR, rotate=True):
     return fit_svi(linear_model(prior_scale), x, y, batch_size=batch_size, rotate=rotate, progress=False, **effort)
 
 
+@pytest.mark.filterwarnings("ignore:the ELBO")  # so few data do not pay for so many weights
+def test_passes_written_out_reach_the_exact_posterior_of_eight_outputs():
+    """As `fit_svi` comes: noise for each datum, read from tables again and again."""
+    x, _ = orthogonal_design()
+    y = x @ torch.randn(4, 8, dtype=x.dtype) + NOISE * torch.randn(NUM_DATA, 8, dtype=x.dtype)
+    network = nn.Sequential(nn.Linear(4, 8, bias=False)).double()
+    model = BayesianNeuralNetwork(
+        network, prior=priors.normal(PRIOR), likelihood=likelihoods.gaussian.with_noise(NOISE), standardise=False
+    )
+    posterior = fit_svi(model, x, y, batch_size=NUM_DATA, num_epochs=4000, num_particles=4, progress=False)
+    loc, scale = (value.detach().view(8, 4) for value in posterior.guide.real_moments()["0.weight"])
+    mean, sd = exact_posterior(x, y)
+    assert float(((loc - mean.T) / sd).abs().max()) < 0.03
+    assert float((scale / sd - 1).abs().max()) < 0.03
+
+
 def correlated_design():
     x, _ = orthogonal_design()
     x = x @ torch.tensor([[1.0, 0.9, 0, 0], [0, 0.5, 0, 0], [0.5, 0, 1, 0.8], [0, 0, 0, 0.3]], dtype=x.dtype)
