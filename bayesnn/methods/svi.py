@@ -35,7 +35,7 @@ _STEP_SIZE, _LARGER, _WITH_CONVOLUTIONS, _OF_ONE_INPUT = 0.015, 0.03, 0.01, 0.3
 """Adam's step size at the start; that of models of one's own, whose unknowns are in raw units, and of other guides,
 which have correlations to find; with convolutions; and what a perceptron's falls from with its layers' inputs."""
 
-_FEW_WEIGHTS = 50_000
+_FEW_WEIGHTS = 40_000
 """Weights up to which noise is drawn for each datum."""
 
 Start = Literal["network", "map"] | Mapping[str, Tensor]
@@ -100,7 +100,7 @@ def fit_svi(
         rotate: Whether `AutoNormal` is independent along the principal axes of the inputs, for the weights that read
             them, instead of along their columns (see `bayesnn.axes`).
         per_datum_noise: Whether `AutoNormal`'s noise is drawn for each datum where a layer allows it (see
-            `bayesnn.reparameterisation`), or once for a minibatch. If left out, of networks of up to 50 000 weights,
+            `bayesnn.reparameterisation`), or once for a minibatch. If left out, of networks of up to 40 000 weights,
             which fit better so; larger ones fit no better, and are quicker without (docs/variational-fit.md).
         temperature: Weight T of the divergence. Anything but 1 is not the Bayesian posterior, and is reported.
         elbo: A Pyro objective in place of `MeanFieldELBO`; it brings its own settings, so ``warmup``, ``num_particles``

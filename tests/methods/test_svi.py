@@ -490,7 +490,7 @@ def test_guides_with_correlations_to_find_start_at_a_larger_step(columns, usual)
     assert fits[0].history["loss"] == fits[1].history["loss"] != fits[2].history["loss"]
 
 
-@pytest.mark.parametrize(("hidden", "is_small"), [(600, True), (800, False)])
+@pytest.mark.parametrize(("hidden", "is_small"), [(500, True), (700, False)])
 def test_noise_is_drawn_for_each_datum_of_small_networks(hidden, is_small):
     x, y = torch.randn(32, 8, 8), torch.arange(32) % 2
     model = BayesianNeuralNetwork(networks.mlp((8, 8), 2, hidden=hidden), likelihood=likelihoods.categorical)
