@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from pyro.distributions import Independent, LogNormal
+from pyro.distributions import Independent, LogNormal, Normal
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor
+from torch.distributions.transforms import ExpTransform, Transform, identity_transform
 
 from bayesnn.priors import FittedNormal
 
-__all__ = ["FlatDivergence", "base_of"]
+__all__ = ["FlatDivergence", "base_of", "is_between_normals"]
 
 
 class FlatDivergence:
@@ -71,6 +72,20 @@ class FlatDivergence:
         squares = torch.mul(self._log_scale, 2).exp_().addcmul_(off, off)
         twice = torch.dot(squares, self.precision).sub_(self._log_scale.sum(), alpha=2)
         return twice.sub_(self._constant).div_(2)
+
+
+def is_between_normals(prior: Distribution, transform: Transform | None, *, of_logarithm: bool) -> bool:
+    """Whether prior and guide of a site are both normal.
+
+    Args:
+        prior: The site's prior.
+        transform: What makes the site's values of the guide's normal numbers.
+        of_logarithm: Whether it is the logarithm of the site that is to be so.
+    """
+    base = base_of(prior)
+    if of_logarithm:
+        return isinstance(base, LogNormal) and isinstance(transform, ExpTransform)
+    return type(base) in (Normal, FittedNormal) and transform == identity_transform
 
 
 def base_of(prior: Distribution) -> Any:

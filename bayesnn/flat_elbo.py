@@ -18,23 +18,21 @@ combination that `fit_svi` meets most often. Its time goes into the network and 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from pyro.distributions import LogNormal, Normal
 from torch import Tensor
-from torch.distributions.transforms import ExpTransform, identity_transform
 
 from bayesnn.axes import same_along_all_axes, turned_inputs
-from bayesnn.flat_divergence import FlatDivergence, base_of
+from bayesnn.flat_divergence import FlatDivergence, base_of, is_between_normals
 from bayesnn.guides import AutoNormal, elementwise, leaf
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.noise_table import NoiseTable
-from bayesnn.priors import FittedNormal
-from bayesnn.reparameterisation import Noise, PerDatumNoise, draw_in_layers, draws_at_once
+from bayesnn.reparameterisation import SMALLEST_VARIANCE, Noise, PerDatumNoise, draw_in_layers, draws_at_once
 from bayesnn.written_out import Variances, WrittenOut
 
 __all__ = ["FlatELBO"]
@@ -42,6 +40,9 @@ __all__ = ["FlatELBO"]
 _REFRESH = 10
 """Steps for which a fitted prior's scales stand still. They move as slowly as the guide does; the gradient takes them
 for constants anyway."""
+
+_SMALLEST_LOG_SCALE = math.log(SMALLEST_VARIANCE) / 2
+"""Scales go no lower (standardised, 1e-8): the variance of a unit's output stays above zero."""
 
 _FEW = 16
 """Inputs of a run that tells how the network is made."""
@@ -103,7 +104,8 @@ class FlatELBO:
         views = partial(self._views, names=self._shapes)
         self._divergence = FlatDivergence(model.priors() | model.latents(), views, self._loc, self._log_scale)
         self._shared_part = self._part(slice(self._num_shared))
-        self._zero, self._less = self._loc.new_zeros(()), self._loc.new_zeros(())
+        self._zero, self._more, self._less = (self._loc.new_zeros(()) for _ in range(3))
+        self._share, self._shares = 0.0, dict[int, Tensor]()
         self._table, self._sign, self._step = NoiseTable(self._loc), 1, 0
         self._axes = dict(guide.axes)
         self.inputs = model.standardised(x)
@@ -166,16 +168,12 @@ class FlatELBO:
         if not (isinstance(model, BayesianNeuralNetwork) and type(guide) is AutoNormal):
             return False
         latents = model.latents()
-        for name, support in guide.supports.items():
-            base, transform = base_of((model.priors() | latents)[name]), elementwise(support)
-            if name in latents:
-                fits = isinstance(base, LogNormal) and isinstance(transform, ExpTransform)
-            else:
-                fits = type(base) in (Normal, FittedNormal) and transform == identity_transform
-                fits = fits and (name not in guide.axes or same_along_all_axes(base))
-            if not fits:
-                return False
-        return True
+        priors = model.priors() | latents
+        return all(
+            is_between_normals(priors[name], elementwise(support), of_logarithm=name in latents)
+            and (name not in guide.axes or same_along_all_axes(base_of(priors[name])))
+            for name, support in guide.supports.items()
+        )
 
     @torch.no_grad()
     def __call__(self, batch: Sequence[Tensor], weight: float = 1.0, *, fresh: bool = False) -> dict[str, Tensor]:
@@ -187,6 +185,8 @@ class FlatELBO:
             fresh: Whether what is worked out every few steps is worked out now: after the parameters were put back.
         """
         fresh = fresh or self._step % _REFRESH == 0
+        if fresh:
+            self._log_scale.clamp_min_(_SMALLEST_LOG_SCALE)
         if self._early is None:
             torch.exp(self._log_scale, out=self._spread)
         else:
@@ -195,9 +195,11 @@ class FlatELBO:
             self._divergence.follow()
         self._divergence.off()
         share, early, late = weight / self._num_data, self._early, self._late
+        if share != self._share:  # tensors, as torch makes one of every number that it multiplies by
+            self._share, self._more, self._less = share, self._more.fill_(share), self._less.fill_(-share)
         if early is not None:
             torch.addcmul(self._zero, early.off, early.precision, value=share, out=early.loc_slope)
-            torch.mul(early.precision, share, out=early.scale_slope)
+            torch.mul(early.precision, self._more, out=early.scale_slope)
         if late is not None:
             late.loc_slope.zero_()
             if not self._overwrites:
@@ -208,7 +210,7 @@ class FlatELBO:
         if late is not None:
             late.loc_slope.addcmul_(late.off, late.precision, value=share)
             late.scale_slope.addcmul_(late.spread, late.precision, value=share)
-        torch.addcmul(self._less.fill_(-share), self._scale_slope, self._spread, out=self._scale_slope)
+        torch.addcmul(self._less, self._scale_slope, self._spread, out=self._scale_slope)
         if fresh:
             self._kl = self._divergence.value().div_(self._num_data)
         self._step += 1
@@ -223,6 +225,9 @@ class FlatELBO:
     def _misfit(self, x: Tensor, y: Tensor) -> Tensor:
         """Share of one draw, or of all at once, in the negative log-likelihood; its gradient is added to the slopes."""
         share = -1 / (len(x) * self._num_particles)
+        factor = self._shares.get(len(x))
+        if factor is None:
+            factor = self._shares[len(x)] = self._loc.new_tensor(share)
         if self._copies > 1:
             x, y = x.repeat(self._copies, *[1] * (x.ndim - 1)), y.expand(self._copies, *y.shape)
         shared = self._shared_part
@@ -233,11 +238,13 @@ class FlatELBO:
         for weight, _, drawn, _, axes in self._turned.values():
             torch.matmul(drawn, axes.T, out=weight)
         latents = {name: free.exp() for name, free in self._free.items()}
-        outputs = self._outputs(x)
-        drawn = outputs.detach() if self._copies == 1 else outputs.detach().unflatten(0, (self._copies, -1))
+        with torch.set_grad_enabled(self._passes is None), self._mode or nullcontext():
+            outputs = (self._passes or self._network)(x)
+        drawn = outputs if self._passes is not None else outputs.detach()
+        drawn = drawn if self._copies == 1 else drawn.unflatten(0, (self._copies, -1))
         found, slope, slopes = self._model.likelihood.log_likelihood_and_slopes(drawn, latents, y, self._target)
         back = outputs.backward if self._passes is None else self._passes.backward
-        back(slope.mul_(share).view(outputs.shape))
+        back(slope.mul_(factor).view(outputs.shape))
         for name, by_latent in slopes.items():
             self._free_slopes[name].addcmul_(by_latent, latents[name], value=share)
         for _, weight_slope, _, slope, axes in self._turned.values():
@@ -246,7 +253,7 @@ class FlatELBO:
         if self._num_shared:
             self._shared_slopes()
         self._sign = -self._sign if self._mirrors else 1
-        return found * share
+        return found * factor
 
     def _shared_slopes(self) -> None:
         """Add the gradient by a draw to those by means and scales."""
@@ -260,13 +267,6 @@ class FlatELBO:
         if self._num_particles > 1:
             shared.loc_slope.add_(slope.sum(0) if self._copies > 1 else slope)
             slope.zero_()
-
-    def _outputs(self, x: Tensor) -> Tensor:
-        """The network's outputs at a draw."""
-        if self._passes is not None:
-            return self._passes(x)
-        with torch.enable_grad(), self._mode or nullcontext():
-            return self._network(x)
 
     def _views(self, values: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """Parts of a vector, or of one for each draw, by site, for the first sites in order."""

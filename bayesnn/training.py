@@ -27,6 +27,9 @@ A loss that has no graph of its gradient has put the gradient into the parameter
 Callback = Callable[[int, dict[str, float]], object]
 """Called after each epoch with its number and the mean of each term."""
 
+_AT_ONCE = 1 << 20
+"""Bytes up to which the data are put into their order at once, and not a minibatch at a time."""
+
 _FINAL_RATE = 0.001
 """The step size falls to this fraction of its start, along half a cosine."""
 
@@ -68,6 +71,7 @@ class Adam:
         self._leaves = list(leaves)
         self._first, self._second = ([torch.zeros_like(leaf) for leaf in self._leaves] for _ in range(2))
         self._steps = [torch.zeros((), device=leaf.device) for leaf in self._leaves]
+        self._one = torch.ones((), device=self._leaves[0].device)  # a number would be made a tensor in every step
         self.param_groups: list[dict[str, Any]] = [{"params": self._leaves, "lr": lr}]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -83,10 +87,15 @@ class Adam:
         if not moved:
             return
         leaves, slopes, first, second, steps = (list(part) for part in zip(*moved, strict=True))
-        adam(
-            leaves, slopes, first, second, [], steps, fused=True, amsgrad=False, beta1=0.9, beta2=0.999,
-            lr=self.param_groups[0]["lr"], weight_decay=0.0, eps=1e-8, maximize=False,
-        )  # fmt: skip
+        settings = {
+            "lr": self.param_groups[0]["lr"], "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8,
+            "amsgrad": False, "maximize": False,
+        }  # fmt: skip
+        if len(leaves) == 1:  # what `adam` comes to; its grouping of leaves by type takes half of a small one's time
+            steps[0].add_(self._one)
+            torch._fused_adam_(leaves, slopes, first, second, [], steps, **settings)
+        else:
+            adam(leaves, slopes, first, second, [], steps, fused=True, **settings)
 
 
 class Minibatches:
@@ -121,9 +130,15 @@ class Minibatches:
             return
         orders = [torch.randperm(self.num_rows, generator=generator) for generator in self.generators]
         order = torch.stack(orders) if orders else torch.randperm(self.num_rows)
-        for chosen in order.to(self.tensors[0].device).split(self.size, self.axis):
-            # Of one order, `index_select` takes a third of the time.
-            yield [tensor[chosen] if orders else tensor.index_select(0, chosen) for tensor in self.tensors]
+        order = order.to(self.tensors[0].device)
+        if sum(tensor.nbytes for tensor in self.tensors) * max(1, len(orders)) <= _AT_ONCE:
+            yield from map(list, zip(*(rows.split(self.size, self.axis) for rows in self._rows(order)), strict=True))
+        else:
+            yield from map(self._rows, order.split(self.size, self.axis))
+
+    def _rows(self, chosen: Tensor) -> list[Tensor]:
+        """The rows of so many numbers; of one order, `index_select` takes a third of the time."""
+        return [tensor[chosen] if self.generators else tensor.index_select(0, chosen) for tensor in self.tensors]
 
 
 def optimise(
@@ -199,7 +214,8 @@ def optimise(
             if not math.isfinite(means["loss"]):
                 break
             epochs.append(means)
-            bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
+            if progress:
+                bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
             if callback is not None:
                 callback(epoch, means)
     except KeyboardInterrupt:
@@ -219,8 +235,9 @@ def optimise(
 def _means(seen: Sequence[tuple[dict[str, Tensor], int]]) -> dict[str, float]:
     """The mean of every term over the rows of an epoch: read at its end, so that no step waits for a device."""
     rows = torch.tensor([float(number) for _, number in seen], dtype=torch.float64)
-    values = {name: torch.stack([terms[name] for terms, _ in seen]).double().cpu() for name in seen[0][0]}
-    return {name: float(rows @ value / rows.sum()) for name, value in values.items()}
+    names = list(seen[0][0])
+    values = torch.stack([terms[name] for terms, _ in seen for name in names]).double().cpu()
+    return dict(zip(names, (rows @ values.view(len(seen), -1) / rows.sum()).tolist(), strict=True))
 
 
 def _copied(leaves: Sequence[Tensor]) -> list[Tensor]:

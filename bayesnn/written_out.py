@@ -29,7 +29,7 @@ class Variances(NamedTuple):
     """Variances of weights and where their gradients go, by name.
 
     Attributes:
-        values: Variances, read in every pass.
+        values: Variances, read in every pass; a bias's is to be above zero.
         slopes: Where twice the gradient by the variance is added.
     """
 
@@ -75,9 +75,14 @@ class _Affine:
     def __init__(self, values: Sequence[Tensor], slopes: Sequence[Tensor]) -> None:
         self.weight, *biases = values
         self._slope, *self._bias_slopes = slopes
-        self._turned = self.weight.mT
-        self._alone = self.weight.ndim == 2
+        self._turned = self.weight.transpose(-2, -1)
+        self._alone, self._ones = self.weight.ndim == 2, self.weight.new_empty(0)
         self._bias = (biases[0] if self._alone else biases[0].unsqueeze(1)) if biases else None
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether something is added to the products."""
+        return self._bias is not None
 
     def run(self, x: Tensor) -> Tensor:
         """The outputs."""
@@ -87,12 +92,17 @@ class _Affine:
 
     def add_slopes(self, by: Tensor, x: Tensor) -> None:
         """Add the gradients in their places, given that by the outputs and the inputs."""
-        if self._alone:
-            self._slope.addmm_(by.mT, x)
-        else:
-            self._slope.baddbmm_(by.mT, x)
+        turned = by.transpose(-2, -1)
+        if not self._alone:
+            self._slope.baddbmm_(turned, x)
+            for slope in self._bias_slopes:
+                slope.add_(by.sum(-2))
+            return
+        self._slope.addmm_(turned, x)
+        if len(self._ones) != len(by):
+            self._ones = by.new_ones(len(by))
         for slope in self._bias_slopes:
-            slope.add_(by.sum(-2))
+            slope.addmv_(turned, self._ones)  # the sum over rows, in one call instead of two
 
 
 class _Layer:
@@ -123,7 +133,8 @@ class _Layer:
         out = self._mean.run(x)
         if self._spread is not None:
             self._squares = x * x
-            spread = self._spread.run(self._squares).clamp_min_(SMALLEST_VARIANCE).sqrt_()
+            variance = self._spread.run(self._squares)
+            spread = (variance if self._spread.has_bias else variance.clamp_min_(SMALLEST_VARIANCE)).sqrt_()
             noise = self._noise(out.shape)
             out.addcmul_(noise, spread)
             self._noise_over_spread = torch.div(noise, spread, out=spread)

@@ -16,6 +16,7 @@ from bayesnn.flat_elbo import FlatELBO
 from bayesnn.guides import AutoNormal
 from bayesnn.priors import FittedNormal
 from bayesnn.reparameterisation import PerDatumNoise, local_sites
+from bayesnn.written_out import WrittenOut
 
 NUM_DATA, WEIGHT = 40, 0.7
 
@@ -178,6 +179,21 @@ def test_a_later_step_is_what_the_first_of_a_new_objective_is(name, per_datum, m
             torch.testing.assert_close(later, slopes[0], rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("is_biased", [True, False], ids=["biases", "no biases"])
+def test_scales_of_next_to_nothing_leave_every_number_finite(is_biased):
+    """Where inputs are zero, the variance of an output is that of its bias alone, or zero."""
+    network = nn.Sequential(nn.Linear(3, 4, bias=is_biased), nn.ReLU(), nn.Linear(4, 1, bias=is_biased))
+    x, y = torch.zeros(20, 3), torch.randn(20)
+    with isolated(0, torch.device("cpu")):
+        model = BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian).for_data(x, y)
+        guide = AutoNormal(model, x, y, init_scale=1e-30)
+        flat = FlatELBO(model, guide, x, y, per_datum=local_sites(model.run, model.start(), x, y))
+        assert isinstance(flat._passes, WrittenOut)
+        terms = flat([flat.inputs, flat.targets])
+    assert terms["loss"].isfinite()
+    assert flat.parameters.grad.isfinite().all()
+
+
 def test_the_divergence_is_told_anew_every_tenth_step():
     """Its gradient is that of each step; its value is for the history alone."""
     with isolated(0, torch.device("cpu")):
@@ -318,6 +334,14 @@ def test_inputs_are_turned_only_where_one_layer_reads_them():
         (
             BayesianNeuralNetwork(nn.Linear(3, 1), likelihood=likelihoods.gaussian.with_noise(dist.HalfNormal(1.0))),
             "a noise scale that is not log-normal",
+        ),
+        (
+            BayesianNeuralNetwork(
+                nn.Linear(3, 1),
+                prior=lambda name, value: dist.LogNormal(-1.0, 0.5).expand(value.shape).to_event(value.ndim),
+                likelihood=likelihoods.gaussian,
+            ),
+            "weights whose logarithm is normal",
         ),
     ],
 )

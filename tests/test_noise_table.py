@@ -49,6 +49,18 @@ def test_the_first_reading_is_what_the_generator_gives_at_once():
         assert torch.equal(found, torch.randn(4, 5))
 
 
+def test_shapes_in_turn_read_on_through_one_table():
+    """As a last minibatch of fewer rows does in every epoch."""
+    with isolated(0, torch.device("cpu")):
+        noise = NoiseTable(torch.zeros((), dtype=torch.float64))
+        shapes = [torch.Size([30, 8]), torch.Size([10, 8])] * (_READINGS // 2)
+        seen = [noise(shape).clone() for shape in shapes]
+        assert [found.shape for found in seen] == shapes
+        assert len({tuple(found[0].tolist()) for found in seen}) == len(seen)  # each begins at another place
+        numbers = set(torch.cat([found.flatten() for found in seen]).tolist())
+        assert not numbers & set(noise(shapes[0]).flatten().tolist())  # the ninth is of a table drawn anew
+
+
 def test_fewer_are_the_first_and_more_make_a_new_table():
     with isolated(0, torch.device("cpu")):
         noise = NoiseTable(torch.zeros((), dtype=torch.float64))

@@ -30,8 +30,10 @@ def fit(loss, weight, *, batch_size=7, num_epochs=4, learning_rate=0.1, **option
 # Minibatches
 
 
+@pytest.mark.parametrize("at_once", [0, 1 << 20], ids=["batch by batch", "at once"])
 @pytest.mark.parametrize(("size", "lengths"), [(1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (100, [7])])
-def test_every_row_comes_once_with_its_own(size, lengths):
+def test_every_row_comes_once_with_its_own(size, lengths, at_once, monkeypatch):
+    monkeypatch.setattr("bayesnn.training._AT_ONCE", at_once)
     batches = Minibatches([rows(), -rows()], size)
     seen = list(batches)
     assert [len(x) for x, _ in seen] == lengths
@@ -45,6 +47,20 @@ def test_batches_are_shuffled_anew_and_one_batch_is_not():
     first, second = (torch.cat([x for (x,) in several]) for _ in range(2))
     assert not torch.equal(first, second)
     assert all(torch.equal(x, rows(100)) for (x,) in whole)
+
+
+@pytest.mark.parametrize("seeds", [(), (4, 5)], ids=["one order", "two orders"])
+def test_batches_are_the_same_whether_rows_are_ordered_at_once(seeds, monkeypatch):
+    seen = []
+    for at_once in (0, 1 << 20):
+        monkeypatch.setattr("bayesnn.training._AT_ONCE", at_once)
+        torch.manual_seed(3)
+        seen += [list(Minibatches([rows(10), rows(30).view(10, 3)], 4, seeds))]
+    assert [[part.shape for part in batch] for batch in seen[0]] == [
+        [part.shape for part in batch] for batch in seen[1]
+    ]
+    pairs = zip(*seen, strict=True)
+    assert all(torch.equal(one, other) for pair in pairs for one, other in zip(*pair, strict=True))
 
 
 @pytest.mark.parametrize("size", [0, -3])
@@ -225,11 +241,12 @@ def test_another_optimiser_with_a_constant_step():
     assert seen == [4.0, 2.0, 1.0]
 
 
+@pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_adam_moves_as_torchs_own(dtype):
+def test_adam_moves_as_torchs_own(dtype, number):
     """Over steps of several sizes, leaves of several shapes, and one that has a gradient only now and then."""
     torch.manual_seed(0)
-    ours = [torch.randn(4, 3, dtype=dtype), torch.randn(5, dtype=dtype), torch.randn(2, dtype=dtype)]
+    ours = [torch.randn(shape, dtype=dtype) for shape in ((4, 3), (5,), (2,))[:number]]
     theirs = [value.clone() for value in ours]
     moved, expected = Adam(ours, lr=0.1), torch.optim.Adam(theirs, lr=0.1, fused=True)
     for step in range(5):
