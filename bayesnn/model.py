@@ -19,7 +19,7 @@ from bayesnn.at_draws import Plan, at_draws, plan
 from bayesnn.checks import check_names, check_network, check_precision, check_prior, check_prior_function, num_outputs
 from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.likelihoods.likelihood import expect_likelihood
-from bayesnn.priors import FittedNormal, Prior, fan_in_normal, for_network, listing
+from bayesnn.priors import FittedNormal, Prior, allowed, fan_in_normal, for_network, listing
 from bayesnn.scaling import input_scaling
 
 __all__ = ["BayesianNeuralNetwork"]
@@ -85,7 +85,7 @@ class BayesianNeuralNetwork(nn.Module):
         self._num_outputs = 1
         self._prior_scales: dict[str, Tensor] = {}
         self._priors: dict[str, Distribution] | None = None
-        check_names(list(self.start()), [OBSERVED, "data", *self.latents()])
+        check_names([name for name, _ in self.network.named_parameters()], [OBSERVED, "data", *self.latents()])
         for name, value in self.network.named_parameters():
             check_prior(name, value, self.priors()[name])
 
@@ -130,8 +130,8 @@ class BayesianNeuralNetwork(nn.Module):
         return self.likelihood.latents(self.target())
 
     def start(self) -> dict[str, Tensor]:
-        """The network's own parameters by name: where a fit begins unless told otherwise."""
-        return {name: value.clone() for name, value in self.network.named_parameters()}
+        """The network's own parameters by name, where their priors allow: where a fit begins unless told otherwise."""
+        return {name: allowed(self.priors()[name], value.clone()) for name, value in self.network.named_parameters()}
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -69,14 +69,19 @@ class Objective:
 
     def unconstrained(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unconstrained values from values of all sites: the inverse of `weights`."""
-        latents = self.model.latents()
-        free = {n: biject_to(latents[n].support).inv(v) if n in latents else v for n, v in values.items()}
+        bounded = self._bounded()
+        free = {n: biject_to(bounded[n]).inv(v) if n in bounded else v for n, v in values.items()}
         return {name: value.detach().clone() for name, value in free.items()}
 
     def weights(self, free: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Values of all sites from unconstrained ones."""
-        latents = self.model.latents()
-        return {name: biject_to(latents[name].support)(v) if name in latents else v for name, v in free.items()}
+        bounded = self._bounded()
+        return {name: biject_to(bounded[name])(v) if name in bounded else v for name, v in free.items()}
+
+    def _bounded(self) -> dict[str, Any]:
+        """The supports of the sites that are not all of the real line."""
+        supports = {name: prior.support for name, prior in (self.model.priors() | self.model.latents()).items()}
+        return {n: support for n, support in supports.items() if support is not constraints.real}
 
     def terms(self, free: Mapping[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The loss of one network on a minibatch, and its part without the prior."""

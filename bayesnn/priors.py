@@ -17,10 +17,12 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 __all__ = [
     "FittedNormal",
     "Prior",
+    "allowed",
     "center",
     "describe",
     "fan_in_normal",
@@ -205,6 +207,28 @@ class Only:
 def for_network(prior: Prior, network: nn.Module) -> Prior:
     """A prior that wants to know the network it is for (it has a method of this name), told so; else itself."""
     return prior.for_network(network) if hasattr(prior, "for_network") else prior
+
+
+def allowed(prior: Distribution, value: Tensor) -> Tensor:
+    """A value with the numbers that a prior rules out mirrored at its support's lower end, or else put at its center.
+
+    Args:
+        prior: A prior, shaped like the value.
+        value: Any numbers.
+
+    Example:
+        >>> allowed(dist.HalfNormal(torch.ones(3)), torch.tensor([0.1, -0.2, 0.3]))
+        tensor([0.1000, 0.2000, 0.3000])
+    """
+    support = prior.support
+    inner = support.base_constraint if isinstance(support, constraints.independent) else support
+    inside = inner.check(value)
+    if bool(inside.all()):
+        return value
+    if (bound := getattr(inner, "lower_bound", None)) is not None:
+        value = torch.where(inside, value, 2 * bound - value)
+        inside = inner.check(value)
+    return torch.where(inside.reshape(inside.shape + (1,) * (value.ndim - inside.ndim)), value, center(prior))
 
 
 def center(prior: Distribution) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.distributions import kl_divergence
 
-from bayesnn.priors import FittedNormal, describe, fan_in_normal, laplace, normal, only, student_t
+from bayesnn.priors import FittedNormal, allowed, describe, fan_in_normal, laplace, normal, only, student_t
 
 
 def random(*shape, seed=0):
@@ -132,6 +132,22 @@ def test_a_fitted_normal_keeps_its_groups():
 def test_only_follows_the_name(pattern, name, matches):
     prior = only(pattern, normal(1.0), otherwise=laplace(1.0))
     assert isinstance(prior(name, torch.zeros(2)), dist.Normal if matches else dist.Laplace)
+
+
+@pytest.mark.parametrize(
+    ("prior", "expected"),
+    [
+        (dist.Normal(torch.zeros(3), 1.0), [-0.5, 0.25, 3.0]),
+        (dist.HalfNormal(torch.ones(3)), [0.5, 0.25, 3.0]),
+        (dist.Uniform(torch.zeros(3), 1.0), [0.5, 0.25, 0.5]),  # mirrored; mirrored no better: the middle
+        (dist.LogNormal(torch.zeros(3), 1.0), [0.5, 0.25, 3.0]),
+    ],
+    ids=["normal", "half-normal", "uniform", "log-normal"],
+)
+def test_a_start_is_moved_to_where_the_prior_has_density(prior, expected):
+    start = torch.tensor([-0.5, 0.25, 3.0])
+    assert allowed(prior, start).tolist() == expected
+    assert start.tolist() == [-0.5, 0.25, 3.0]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """fit_map against ridge regression and scikit-learn."""
 
+import numpy as np
 import pandas as pd
+import pyro.distributions as dist
 import pytest
 import torch
+from scipy.optimize import nnls
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -33,6 +36,26 @@ def test_linear_gaussian_map_is_ridge_regression():
     posterior = fit_map(model, x, y, batch_size=50, num_epochs=3000, progress=False)
     ridge = torch.linalg.solve(x.T @ x / 0.25 + torch.eye(3, dtype=x.dtype) / 0.49, x.T @ y / 0.25)
     torch.testing.assert_close(posterior.weights["weight"].flatten(), ridge, atol=1e-4, rtol=0)
+
+
+def test_map_of_weights_that_may_not_be_negative_is_least_squares_under_that_bound():
+    """Half-normal weights are ridge regression where they are above zero; one that would be below is zero."""
+    x = torch.randn(50, 3, dtype=torch.float64)
+    y = x @ torch.tensor([1.0, 2.0, -1.0], dtype=torch.float64) + 0.5 * torch.randn(50, dtype=torch.float64)
+    network = nn.Linear(3, 1, bias=False).double()
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[-0.3, 0.2, -0.1]]))  # starts where the prior has no density
+    model = BayesianNeuralNetwork(
+        network,
+        prior=lambda name, value: dist.HalfNormal(torch.full_like(value, 0.7)),
+        likelihood=likelihoods.gaussian.with_noise(0.5),
+        standardise=False,
+    )
+    posterior = fit_map(model, x, y, batch_size=50, num_epochs=3000, learning_rate=0.03, progress=False)
+    rows, targets = np.vstack([x.numpy() / 0.5, np.eye(3) / 0.7]), np.concatenate([y.numpy() / 0.5, np.zeros(3)])
+    expected = torch.tensor(nnls(rows, targets)[0])
+    assert expected[2] == 0
+    torch.testing.assert_close(posterior.weights["weight"].flatten(), expected, atol=1e-3, rtol=0)
 
 
 def test_logistic_map_is_scikit_learns():
