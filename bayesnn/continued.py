@@ -13,6 +13,7 @@ from bayesnn.methods.svi import fit_svi
 __all__ = ["continued"]
 
 _BATCH, _STEP_SIZE = 128, 0.01
+"""Data in a minibatch, and Adam's step size at the start, unless the fit itself began with a smaller one."""
 
 
 def continued(
@@ -49,7 +50,7 @@ def continued(
             warmup=0.0,
             num_epochs=epochs,
             batch_size=size,
-            learning_rate=_STEP_SIZE,
+            learning_rate=min(_STEP_SIZE, posterior.history.learning_rate or _STEP_SIZE),
             num_samples=1,
             rotate=False,
             device=posterior.device,

@@ -42,11 +42,13 @@ class History:
         epochs: One dictionary per epoch.
         seconds: Wall time.
         interrupted: Whether it was stopped by hand.
+        learning_rate: The step size at the start, where there was one.
     """
 
     epochs: list[dict[str, float]] = field(repr=False)
     seconds: float
     interrupted: bool
+    learning_rate: float | None = None
 
     def __getitem__(self, name: str) -> list[float]:
         """A term over the epochs."""
@@ -229,7 +231,7 @@ def optimise(
         done = len(epochs)
         del epochs[_last_finite(loss, leaves, states, batches, num_steps - 1) :]
         _say_not_finite(done, num_epochs, learning_rate)
-    return History(epochs, time.perf_counter() - started, interrupted)
+    return History(epochs, time.perf_counter() - started, interrupted, learning_rate)
 
 
 def _means(seen: Sequence[tuple[dict[str, Tensor], int]]) -> dict[str, float]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
+from threading import Thread
+from typing import Any
 
 import torch
 
@@ -20,7 +23,7 @@ def workers(number: int) -> Iterator[Executor | None]:
 
     Each begins anew (no fork: torch's threads do not survive one), computes on one thread, says nothing of warnings,
     and leaves Ctrl-C to this process. When this block ends, work that was not begun is dropped; on an error or Ctrl-C
-    what runs is ended too.
+    what runs is ended too, and likewise if this process is killed.
 
     Args:
         number: How many.
@@ -47,5 +50,12 @@ def workers(number: int) -> Iterator[Executor | None]:
 
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+
+
+def _end_with(parent: Any) -> None:
+    """A process that is killed cannot end its own; without it they would fit on for nobody."""
+    parent.join()
+    os._exit(1)

@@ -42,6 +42,20 @@ def test_any_guide_goes_on():
     )
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of so short a fit
+@pytest.mark.parametrize(("own", "expected"), [(0.002, 0.002), (0.03, 0.01), (None, 0.01)])
+def test_it_goes_on_at_no_larger_a_step_than_the_fit_began_with(own, expected, monkeypatch):
+    posterior, seen = fitted(20, learning_rate=own), []
+
+    def watched(*given, learning_rate, **options):
+        seen.append(learning_rate)
+        return fit_svi(*given, learning_rate=learning_rate, **options)
+
+    monkeypatch.setattr("bayesnn.continued.fit_svi", watched)
+    continued(posterior, *data(), 10, progress=False)
+    assert seen == [expected]
+
+
 @pytest.mark.parametrize("options", [{"temperature": 0.5}, {"elbo": Trace_ELBO()}], ids=["temperature", "elbo"])
 def test_fits_of_something_else_tell_nothing(options):
     assert continued(fitted(300, **options), *data(), 10, progress=False) == {}

@@ -2,7 +2,12 @@
 
 import math
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,6 +35,41 @@ def test_ctrl_c_does_not_wait_for_what_runs():
         press_ctrl_c_beside(600)
     assert time.perf_counter() - started < 120
     assert multiprocessing.active_children() == []
+
+
+KILLED = """
+import os, time
+from bayesnn.workers import workers
+if __name__ == "__main__":
+    with workers(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 600).result()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
+def test_none_outlives_a_process_that_is_killed(tmp_path):
+    (tmp_path / "killed.py").write_text(KILLED)
+    with subprocess.Popen([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, text=True) as beside:
+        worker = int(beside.stdout.readline())
+        os.kill(worker, 0)  # it runs
+        beside.kill()
+    for _ in range(300):
+        if not runs(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker went on for half a minute")
+
+
+def runs(process):
+    """Whether a process is there, and not only its name, which nobody may have asked for."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 def test_none_are_none():
