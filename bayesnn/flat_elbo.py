@@ -54,7 +54,7 @@ class FlatELBO:
     .. math:: -\frac1B \sum_{n \in B} \log p(y_n \mid x_n, \theta) + \frac{\beta}{N} \sum_i \left[
               \log \frac{s_i}{\sigma_i} + \frac{\sigma_i^2 + (\mu_i - m_i)^2}{2 s_i^2} - \frac12 \right]
 
-    with the draw :math:`\theta = \mu + \sigma \epsilon` and priors :math:`N(m_i, s_i^2)`.
+    with the draw :math:`\theta = \mu + \sigma \epsilon` and priors :math:`N(m_i, s_i^2)`. Scales go no lower than 1e-8.
 
     Args:
         model: A model that knows its data.

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bayesnn.flat_points import FlatPoints
 from bayesnn.model import BayesianNeuralNetwork
-from bayesnn.priors import center
+from bayesnn.priors import bounds, center
 from bayesnn.seeding import seeded
 from bayesnn.training import Callback, History, Minibatches, optimise
 
@@ -69,19 +69,19 @@ class Objective:
 
     def unconstrained(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unconstrained values from values of all sites: the inverse of `weights`."""
-        bounded = self._bounded()
+        bounded = self.bounded()
         free = {n: biject_to(bounded[n]).inv(v) if n in bounded else v for n, v in values.items()}
         return {name: value.detach().clone() for name, value in free.items()}
 
     def weights(self, free: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Values of all sites from unconstrained ones."""
-        bounded = self._bounded()
+        bounded = self.bounded()
         return {name: biject_to(bounded[name])(v) if name in bounded else v for name, v in free.items()}
 
-    def _bounded(self) -> dict[str, Any]:
+    def bounded(self) -> dict[str, constraints.Constraint]:
         """The supports of the sites that are not all of the real line."""
-        supports = {name: prior.support for name, prior in (self.model.priors() | self.model.latents()).items()}
-        return {n: support for n, support in supports.items() if support is not constraints.real}
+        priors = self.model.priors() | self.model.latents()
+        return {name: support for name, prior in priors.items() if (support := bounds(prior)) is not None}
 
     def terms(self, free: Mapping[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The loss of one network on a minibatch, and its part without the prior."""

@@ -17,12 +17,13 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import biject_to, constraints
 
 __all__ = [
     "FittedNormal",
     "Prior",
     "allowed",
+    "bounds",
     "center",
     "describe",
     "fan_in_normal",
@@ -209,26 +210,48 @@ def for_network(prior: Prior, network: nn.Module) -> Prior:
     return prior.for_network(network) if hasattr(prior, "for_network") else prior
 
 
+def bounds(prior: Distribution) -> constraints.Constraint | None:
+    """The support of a prior; ``None`` if it is all of the real line, or torch knows no map from that to it."""
+    try:
+        support = inner = prior.support
+        while isinstance(within := getattr(inner, "base_constraint", None), constraints.Constraint):
+            inner = within
+        if inner is constraints.real:
+            return None
+        biject_to(support)
+    except NotImplementedError:
+        return None
+    return support
+
+
 def allowed(prior: Distribution, value: Tensor) -> Tensor:
     """A value with the numbers that a prior rules out mirrored at its support's lower end, or else put at its center.
 
+    Numbers on an end itself are ruled out too, as no fit would leave it.
+
     Args:
         prior: A prior, shaped like the value.
-        value: Any numbers.
+        value: Any numbers; those that are none (NaN) stay.
 
     Example:
         >>> allowed(dist.HalfNormal(torch.ones(3)), torch.tensor([0.1, -0.2, 0.3]))
         tensor([0.1000, 0.2000, 0.3000])
     """
-    support = prior.support
-    inner = support.base_constraint if isinstance(support, constraints.independent) else support
-    inside = inner.check(value)
-    if bool(inside.all()):
+    support = bounds(prior)
+    if support is None:
         return value
-    if (bound := getattr(inner, "lower_bound", None)) is not None:
-        value = torch.where(inside, value, 2 * bound - value)
-        inside = inner.check(value)
-    return torch.where(inside.reshape(inside.shape + (1,) * (value.ndim - inside.ndim)), value, center(prior))
+    lower, upper = (getattr(support, f"{end}_bound", None) for end in ("lower", "upper"))
+
+    def is_inside(numbers: Tensor) -> Tensor:
+        inside = support.check(numbers)
+        inside = inside.reshape(inside.shape + (1,) * (numbers.ndim - inside.ndim))
+        for end in (lower, upper):
+            inside = inside if end is None else inside & (numbers != end)
+        return inside | value.isnan()
+
+    if lower is not None:
+        value = torch.where(is_inside(value), value, 2 * lower - value)
+    return torch.where(is_inside(value), value, center(prior))
 
 
 def center(prior: Distribution) -> Tensor:

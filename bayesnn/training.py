@@ -42,7 +42,7 @@ class History:
         epochs: One dictionary per epoch.
         seconds: Wall time.
         interrupted: Whether it was stopped by hand.
-        learning_rate: The step size at the start, where there was one.
+        learning_rate: The step size at the start, where one optimiser made the fit.
     """
 
     epochs: list[dict[str, float]] = field(repr=False)
@@ -73,7 +73,7 @@ class Adam:
         self._leaves = list(leaves)
         self._first, self._second = ([torch.zeros_like(leaf) for leaf in self._leaves] for _ in range(2))
         self._steps = [torch.zeros((), device=leaf.device) for leaf in self._leaves]
-        self._one = torch.ones((), device=self._leaves[0].device)  # a number would be made a tensor in every step
+        self._ones = [torch.ones_like(step) for step in self._steps]  # a number would be made a tensor in every step
         self.param_groups: list[dict[str, Any]] = [{"params": self._leaves, "lr": lr}]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -84,17 +84,17 @@ class Adam:
     @torch.no_grad()
     def step(self) -> None:
         """Move every leaf that has a gradient."""
-        state = zip(self._leaves, self._first, self._second, self._steps, strict=True)
+        state = zip(self._leaves, self._first, self._second, self._steps, self._ones, strict=True)
         moved = [(leaf, leaf.grad, *rest) for leaf, *rest in state if leaf.grad is not None]
         if not moved:
             return
-        leaves, slopes, first, second, steps = (list(part) for part in zip(*moved, strict=True))
+        leaves, slopes, first, second, steps, ones = (list(part) for part in zip(*moved, strict=True))
         settings = {
             "lr": self.param_groups[0]["lr"], "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8,
             "amsgrad": False, "maximize": False,
         }  # fmt: skip
         if len(leaves) == 1:  # what `adam` comes to; its grouping of leaves by type takes half of a small one's time
-            steps[0].add_(self._one)
+            steps[0].add_(ones[0])
             torch._fused_adam_(leaves, slopes, first, second, [], steps, **settings)
         else:
             adam(leaves, slopes, first, second, [], steps, fused=True, **settings)
@@ -134,7 +134,8 @@ class Minibatches:
         order = torch.stack(orders) if orders else torch.randperm(self.num_rows)
         order = order.to(self.tensors[0].device)
         if sum(tensor.nbytes for tensor in self.tensors) * max(1, len(orders)) <= _AT_ONCE:
-            yield from map(list, zip(*(rows.split(self.size, self.axis) for rows in self._rows(order)), strict=True))
+            parts = zip(*(rows.split(self.size, self.axis) for rows in self._rows(order)), strict=True)
+            yield from ([part.detach() for part in batch] for batch in parts)  # views of no other: may be changed
         else:
             yield from map(self._rows, order.split(self.size, self.axis))
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.distributions import kl_divergence
 
-from bayesnn.priors import FittedNormal, allowed, describe, fan_in_normal, laplace, normal, only, student_t
+from bayesnn.priors import FittedNormal, allowed, center, describe, fan_in_normal, laplace, normal, only, student_t
 
 
 def random(*shape, seed=0):
@@ -134,6 +134,12 @@ def test_only_follows_the_name(pattern, name, matches):
     assert isinstance(prior(name, torch.zeros(2)), dist.Normal if matches else dist.Laplace)
 
 
+def mixture(number):
+    """The scale mixture of Blundell et al. (2015), whose support torch has no map to."""
+    chosen = dist.Categorical(torch.tensor([0.5, 0.5]).expand(number, 2))
+    return dist.MixtureSameFamily(chosen, dist.Normal(torch.zeros(number, 2), torch.tensor([1.0, 0.1])))
+
+
 @pytest.mark.parametrize(
     ("prior", "expected"),
     [
@@ -141,13 +147,26 @@ def test_only_follows_the_name(pattern, name, matches):
         (dist.HalfNormal(torch.ones(3)), [0.5, 0.25, 3.0]),
         (dist.Uniform(torch.zeros(3), 1.0), [0.5, 0.25, 0.5]),  # mirrored; mirrored no better: the middle
         (dist.LogNormal(torch.zeros(3), 1.0), [0.5, 0.25, 3.0]),
+        (mixture(3), [-0.5, 0.25, 3.0]),
     ],
-    ids=["normal", "half-normal", "uniform", "log-normal"],
+    ids=["normal", "half-normal", "uniform", "log-normal", "mixture"],
 )
 def test_a_start_is_moved_to_where_the_prior_has_density(prior, expected):
     start = torch.tensor([-0.5, 0.25, 3.0])
     assert allowed(prior, start).tolist() == expected
     assert start.tolist() == [-0.5, 0.25, 3.0]
+
+
+@pytest.mark.parametrize("prior", [dist.HalfNormal(torch.ones(2)), dist.Uniform(torch.zeros(2), 1.0)])
+def test_a_start_leaves_the_ends_of_a_support_and_shows_what_is_no_number(prior):
+    """A zero, as biases often begin at, would be held there by the logarithm; a network that diverged is not hidden."""
+    moved = allowed(prior, torch.tensor([0.0, float("nan")]))
+    assert moved[0] == center(prior)[0] > 0
+    assert moved[1].isnan()
+
+
+def test_an_end_of_a_support_from_above_is_left_too():
+    assert allowed(dist.Uniform(torch.zeros(1), 1.0), torch.ones(1)).tolist() == [0.5]
 
 
 @pytest.mark.parametrize(

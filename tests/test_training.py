@@ -63,6 +63,17 @@ def test_batches_are_the_same_whether_rows_are_ordered_at_once(seeds, monkeypatc
     assert all(torch.equal(one, other) for pair in pairs for one, other in zip(*pair, strict=True))
 
 
+@pytest.mark.parametrize("at_once", [0, 1 << 20], ids=["batch by batch", "at once"])
+def test_a_batch_may_be_changed_in_place_by_a_network(at_once, monkeypatch):
+    monkeypatch.setattr("bayesnn.training._AT_ONCE", at_once)
+    weight, data = leaf(2.0), rows(6)
+    for (x,) in Minibatches([data], 2):
+        x += weight
+        x.sum().backward()
+    assert weight.grad.item() == 6
+    assert torch.equal(data, rows(6))
+
+
 @pytest.mark.parametrize("size", [0, -3])
 def test_impossible_batch_sizes_are_refused(size):
     with pytest.raises(ValueError, match=f"batch_size must be a whole number, 1 or more; got {size}"):
@@ -262,3 +273,10 @@ def test_adam_moves_as_torchs_own(dtype, number):
     moved.zero_grad()
     moved.step()  # nothing has a gradient: nothing moves
     torch.testing.assert_close(ours[0], theirs[0], rtol=0, atol=0)
+
+
+def test_adam_of_nothing_moves_nothing():
+    """A guide may have no parameters."""
+    moved = Adam([], lr=0.1)
+    moved.zero_grad()
+    moved.step()

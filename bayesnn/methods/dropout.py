@@ -161,6 +161,13 @@ def _by_reference(
     logits = logits if concrete else {}
     leaves = [value.requires_grad_() for value in (*free.values(), *logits.values())]
     at_zero = {name: model.priors()[name].log_prob(torch.zeros_like(free[name])).sum() for name in keep_of}
+    for name, density in at_zero.items():
+        prior = model.priors()[name]
+        if not bool(density.isfinite()) or getattr(priors.bounds(prior), "upper_bound", None) is not None:
+            raise ValueError(
+                "a weight behind dropout is zero in some draws and larger in the others, so that its prior must have a "
+                f"density at 0 and no upper end; that of {name!r} is {priors.describe(prior)}. Write priors.normal()."
+            )
 
     def loss(step: int, batch: Sequence[Tensor]) -> dict[str, Tensor]:
         at = objective.weights(free)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gpytorch
@@ -198,7 +199,7 @@ def ascend_best(
     if best is None:
         assert failure is not None
         raise failure
-    return (*best[:3], History(best[3].epochs, seconds, interrupted))
+    return (*best[:3], replace(best[3], seconds=seconds, interrupted=interrupted))
 
 
 def _expected(

@@ -29,6 +29,7 @@ def joined(fits: Sequence[WeightPosterior], method: str) -> WeightPosterior:
         [epoch for one in histories for epoch in one.epochs],
         sum(one.seconds for one in histories),
         any(one.interrupted for one in histories),
+        histories[0].learning_rate if histories else None,
     )
     common = [name for name in fits[0].summary if all(name in one.summary for one in fits)]
     summary = {name: sum(one.summary[name] for one in fits) / len(fits) for name in common}

@@ -14,6 +14,7 @@ from bayesnn.methods.map import fit_map
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.points import Objective
 from bayesnn.posterior import WeightPosterior
+from bayesnn.priors import describe
 from bayesnn.training import History
 
 __all__ = ["Mode", "Start", "as_it_stands", "draws_of", "mode_of"]
@@ -102,8 +103,14 @@ def as_it_stands(
         trains: Whether all weights are to be uncertain then: batch normalisation is refused.
     """
     known, inputs, targets = prepared(model, x, y, device, trains=trains)
-    objective = Objective(known, inputs)
-    return Mode(known, objective.weights(objective.free(known.start())), inputs, targets, None)
+    objective, allowed = Objective(known, inputs), known.start()
+    for name, value in known.network.named_parameters():
+        if bool(((allowed[name] != value) & ~value.isnan()).any()):
+            raise ValueError(
+                f"a network as it stands must have weights that its prior allows; those of {name!r} lie outside of "
+                f"{describe(known.priors()[name])}. Fit them (leave the argument out), or write another prior."
+            )
+    return Mode(known, objective.weights(objective.free(allowed)), inputs, targets, None)
 
 
 def draws_of(

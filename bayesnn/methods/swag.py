@@ -59,7 +59,7 @@ def fit_swag(
     How far the walk strays is set by its step size, not by what the data leave open, and a step that is stable is small
     where the loss is sharp: SWAG is a cheap spread about a good network, and not an approximation that gets better with
     more work; ``bayesnn compare uci/concrete --data FOLDER --methods map swag`` sets its scores beside that network's.
-    The likelihood's unknowns walk along, in their unconstrained space.
+    The likelihood's unknowns walk along, these and bounded weights in their unconstrained space.
 
     Args:
         model: Network, prior and likelihood.
@@ -213,8 +213,8 @@ def _density(
     """Log density of draws ``(S, *shape)`` by site, those of constrained unknowns with their Jacobian."""
     free = objective.unconstrained({name: drawn[name] for name in shapes})
     total = walk.density(torch.cat([free[name].reshape(len(free[name]), -1) for name in shapes], 1))
-    for name, prior in objective.model.latents().items():
-        stretch = biject_to(prior.support).log_abs_det_jacobian(free[name], drawn[name])
+    for name, support in objective.bounded().items():
+        stretch = biject_to(support).log_abs_det_jacobian(free[name], drawn[name])
         total = total - stretch.double().reshape(len(stretch), -1).sum(1)
     return total
 

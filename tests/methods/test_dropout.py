@@ -3,6 +3,7 @@
 import copy
 import math
 
+import pyro.distributions as dist
 import pytest
 import torch
 from scipy.stats import norm
@@ -234,6 +235,21 @@ def test_precision_is_of_a_gaussian():
     own = BayesianNeuralNetwork(network, likelihood=likelihoods.heteroscedastic_gaussian)
     with pytest.raises(ValueError, match="precision is of a Gaussian likelihood; this model's is Hetero"):
         fit_dropout(own, x, y, precision=1.0, progress=False)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        lambda name, value: dist.LogNormal(torch.zeros_like(value), 1.0),
+        lambda name, value: dist.Uniform(torch.full_like(value, -1.0), 1.0),
+    ],
+    ids=["log-normal", "uniform"],
+)
+def test_a_prior_without_density_at_zero_or_with_an_end_above(prior):
+    x, y = data()
+    own = model(prior=priors.only("3.weight", prior, priors.normal(1.0)))
+    with pytest.raises(ValueError, match=r"density at 0 and no upper end; that of '\d.weight' is (LogNormal|Uniform)"):
+        fit_dropout(own, x, y, num_epochs=2, progress=False)
 
 
 def test_without_a_dropout_layer():

@@ -58,6 +58,27 @@ def test_map_of_weights_that_may_not_be_negative_is_least_squares_under_that_bou
     torch.testing.assert_close(posterior.weights["weight"].flatten(), expected, atol=1e-3, rtol=0)
 
 
+def test_a_prior_that_torch_has_no_map_for_is_fitted_as_it_is():
+    """A scale mixture of two equal normals is that normal."""
+    x = torch.randn(50, 3, dtype=torch.float64)
+    y = x @ torch.tensor([1.0, 2.0, -1.0], dtype=torch.float64) + 0.5 * torch.randn(50, dtype=torch.float64)
+
+    def mixture(name, value):
+        chosen = dist.Categorical(value.new_tensor([0.5, 0.5]).expand(*value.shape, 2))
+        return dist.MixtureSameFamily(chosen, dist.Normal(value.new_zeros(*value.shape, 2), 0.7))
+
+    network = nn.Linear(3, 1, bias=False).double()
+    known = likelihoods.gaussian.with_noise(0.5)
+    plain, mixed = (
+        BayesianNeuralNetwork(network, prior=prior, likelihood=known, standardise=False)
+        for prior in (priors.normal(0.7), mixture)
+    )
+    options = {"batch_size": 50, "num_epochs": 200, "progress": False}
+    expected, found = (fit_map(model, x, y, **options).weights["weight"] for model in (plain, mixed))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    assert fit_ensemble(mixed, x, y, num_members=2, **options)(x).mean.isfinite().all()
+
+
 def test_logistic_map_is_scikit_learns():
     x = torch.randn(80, 2, dtype=torch.float64)
     y = (x[:, 0] + 0.5 * torch.randn(80, dtype=torch.float64) > 0).long()

@@ -1,9 +1,10 @@
 """Where Laplace and the last layer begin: a fit of their own, one given, or the network as it stands."""
 
+import pyro.distributions as dist
 import pytest
 import torch
 
-from bayesnn import BayesianNeuralNetwork, fit_ensemble, fit_map, likelihoods, networks
+from bayesnn import BayesianNeuralNetwork, fit_ensemble, fit_map, likelihoods, networks, priors
 from bayesnn.methods.mode import mode_of
 
 OPTIONS = {"num_epochs": 3, "progress": False}
@@ -46,6 +47,16 @@ def test_the_network_as_it_stands():
     mode = mode_of(given, x, y, "network", "start", None)
     assert all(torch.equal(value, mode.weights[name]) for name, value in given.network.named_parameters())
     torch.testing.assert_close(mode.latents["noise_scale"], 0.3 * y.std(correction=0))
+
+
+def test_a_network_that_its_prior_rules_out_does_not_stand():
+    x, y = data()
+    bounded = priors.only("2.weight", lambda name, value: dist.HalfNormal(torch.ones_like(value)), priors.normal(1.0))
+    given = BayesianNeuralNetwork(model().network, prior=bounded, likelihood=likelihoods.gaussian)
+    with pytest.raises(ValueError, match=r"weights that its prior allows; those of '2.weight' lie outside.*HalfNormal"):
+        mode_of(given, x, y, "network", "start", None)
+    fitted = mode_of(given, x, y, None, "start", None, **OPTIONS)  # a fit begins where it may
+    assert (fitted.weights["2.weight"] > 0).all()
 
 
 def test_what_is_no_start():

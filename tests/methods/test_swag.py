@@ -1,6 +1,7 @@
 """SWAG: its moments and draws against numpy's, its step size against the Hessian's eigenvalue."""
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from scipy import stats
@@ -20,10 +21,14 @@ def data(num=60):
     return x, x.sum(1) + 0.3 * torch.randn(num, generator=generator, dtype=torch.float64)
 
 
-def model(hidden=(4,)):
+def model(hidden=(4,), prior=None):
     torch.manual_seed(0)
     network = networks.mlp(3, 1, hidden=hidden, activation="tanh").double()
-    return BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)
+    return BayesianNeuralNetwork(network, prior=prior, likelihood=likelihoods.gaussian)
+
+
+def half_normal(name, value):
+    return dist.HalfNormal(torch.ones_like(value))
 
 
 def test_moments_and_covariance_of_draws_are_the_papers():
@@ -47,18 +52,21 @@ def test_moments_and_covariance_of_draws_are_the_papers():
     assert (np.abs(drawn.mean(0) - values.mean(0)) < SIGMAS * np.sqrt(np.diag(wanted) / 40_000)).all()
 
 
-def test_the_density_is_scipys():
-    """Of the normal in the unconstrained space, with the Jacobian of the noise scale's logarithm."""
+@pytest.mark.parametrize("prior", [None, half_normal], ids=["normal", "half-normal"])
+def test_the_density_is_scipys(prior):
+    """Of the normal in the unconstrained space, with the Jacobian of the logarithms of what is above zero."""
     x, y = data()
-    posterior = fit_swag(model(), x, y, num_samples=5, num_epochs=20, num_snapshots=12, rank=3, progress=False)
+    posterior = fit_swag(
+        model(prior=prior), x, y, num_samples=5, num_epochs=20, num_snapshots=12, rank=3, progress=False
+    )
     found = posterior.density.args[1]
     deviations, mean = torch.stack(found.deviations).numpy(), found.mean.numpy()
     covariance = np.diag(found.squares.numpy() - mean**2) / 2 + deviations.T @ deviations / (2 * 2)
     weights = posterior.weights
-    noise = weights["noise_scale"].numpy()
-    flat = [np.log(v.numpy()) if name == "noise_scale" else v.numpy() for name, v in weights.items()]
-    flat = np.concatenate([v.reshape(5, -1) for v in flat], 1)
-    wanted = stats.multivariate_normal(mean, covariance, allow_singular=False).logpdf(flat) - np.log(noise)
+    logarithms = {n: v.log().numpy().reshape(5, -1) for n, v in weights.items() if prior or n == "noise_scale"}
+    flat = np.concatenate([logarithms.get(n, v.numpy().reshape(5, -1)) for n, v in weights.items()], 1)
+    wanted = stats.multivariate_normal(mean, covariance, allow_singular=False).logpdf(flat)
+    wanted = wanted - np.concatenate(list(logarithms.values()), 1).sum(1)
     np.testing.assert_allclose(posterior.log_density(), wanted, rtol=1e-6)
 
 
