@@ -152,6 +152,8 @@ def _stacked(
         seen = first(draws, prepare(x[start : start + chosen.inputs_at_once]))
         for at, chunk in enumerate(chunks):
             outputs = rest(chunk, seen)
+            if outputs.shape[1] != min(chosen.inputs_at_once, len(x) - start):
+                raise RuntimeError(f"{outputs.shape[1]} rows came out of {len(x)}")
             if found is None:
                 found = outputs.new_empty(number, len(x), *outputs.shape[2:])
             rows = slice(start, start + outputs.shape[1])

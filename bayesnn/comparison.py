@@ -101,6 +101,8 @@ def compare(
     """
     if not isinstance(posteriors, Mapping) or not all(callable(posterior) for posterior in posteriors.values()):
         raise TypeError('compare needs fitted methods by name: compare({"svi": posterior}, x_test, y_test).')
+    if not posteriors:
+        raise ValueError('compare needs one fitted method at least: compare({"svi": posterior}, x_test, y_test).')
     rows, noise = [], {}
     for name, posterior in posteriors.items():
         started = time.perf_counter()

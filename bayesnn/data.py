@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bayesnn.seeding import seeded
 
-__all__ = ["as_inputs", "as_targets", "as_training_data", "batches", "brings_targets", "on_device"]
+__all__ = ["as_inputs", "as_targets", "as_training_data", "batches", "brings_targets", "on_device", "unlike"]
 
 
 def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
@@ -142,3 +142,17 @@ def _array(values: Any) -> np.ndarray:
     if array.dtype in (np.uint16, np.uint32, np.uint64):
         array = array.astype(np.int64)
     return array
+
+
+def unlike(x: Tensor, words: str, error: Exception) -> str:
+    """What to say of inputs that a fitted method could not take.
+
+    Args:
+        x: The inputs, or some of them.
+        words: The shape of the training inputs, ``"(N, 3)"``.
+        error: What went wrong.
+    """
+    if (own := f"({', '.join(['N', *map(str, x.shape[1:])])})") == words:
+        return f"x must look like the training inputs, {words}; it has that shape, and yet: {error}"
+    hint = " One input? Write x[None]." if x.ndim == words.count(",") else ""
+    return f"x must look like the training inputs, {words}; got {own}.{hint}"

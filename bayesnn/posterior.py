@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesnn.checks import check_count
-from bayesnn.data import as_inputs, batches, on_device
+from bayesnn.data import as_inputs, batches, on_device, unlike
 from bayesnn.inspected import Inspection
 from bayesnn.predictive import Predictive
 from bayesnn.seeding import seeded
@@ -223,9 +223,7 @@ class WeightPosterior:
         try:
             return closed(self.weights, x) if closed else Predictive(self.model.predict(self.weights, x))
         except (RuntimeError, IndexError) as error:
-            raise ValueError(
-                f"x must look like the training inputs, {self.model.input_words}; got {tuple(x.shape)}: {error}"
-            ) from error
+            raise ValueError(unlike(x, self.model.input_words, error)) from error
 
 
 def _moved(values: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

@@ -142,6 +142,8 @@ def _linear(weight: str, bias: str | None, weights: Weights, x: Tensor, has_draw
     if same(w) and (b is None or same(b)):
         return F.linear(x, w[0], None if b is None else b[0]), has_draws
     num_draws, width, depth = w.shape
+    if x.shape[-1] != depth:  # or rows of another width would be cut anew below
+        raise RuntimeError(f"{x.shape[-1]} numbers of a row meet the {depth} weights of a unit of {weight!r}")
     shape = x.shape[1:-1] if has_draws else x.shape[:-1]
     rows = x.reshape(*([num_draws] if has_draws else []), -1, depth)
     if has_draws:

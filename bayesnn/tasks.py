@@ -90,7 +90,7 @@ class Detection:
         rows = []
         for name, found in self.scores.items():
             row: dict[str, Any] = {"score": name.replace("_", " "), "AUROC": found["auroc"]}
-            if "auroc_low" in found:
+            if not math.isnan(found.get("auroc_low", math.nan)):
                 row["95 % interval"] = f"{found['auroc_low']:.3f} to {found['auroc_high']:.3f}"
             rows.append(row | {"AUPR": found["aupr"], "AUPR of the rest": found["aupr_rest"], "FPR95": found["fpr95"]})
         return rows

@@ -163,15 +163,20 @@ def _row(
     return {
         "set": data,
         "method": method,
-        "RMSE": f"{rmse:.{decimals}f} ± {rmse_error:.{decimals}f}",
-        "log-likelihood": f"{fit:.3f} ± {fit_error:.3f}",
+        "RMSE": _with_error(rmse, rmse_error, decimals),
+        "log-likelihood": _with_error(fit, fit_error, 3),
         "splits": count,
     }
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard error; as published, the standard deviation has the divisor n."""
-    return float(np.mean(values)), float(np.std(values) / math.sqrt(len(values)))
+    """Mean and standard error, which one split does not tell; as published, the deviation has the divisor n."""
+    error = float(np.std(values) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+    return float(np.mean(values)), error
+
+
+def _with_error(mean: float, error: float, decimals: int) -> str:
+    return f"{mean:.{decimals}f}" + ("" if math.isnan(error) else f" ± {error:.{decimals}f}")
 
 
 def _key(cell: Cell) -> dict[str, Any]:

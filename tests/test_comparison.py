@@ -59,6 +59,11 @@ def test_compare_wants_methods_by_name(methods):
         compare(methods, LABELS, LABELS)
 
 
+def test_compare_wants_one_method_at_least():
+    with pytest.raises(ValueError, match="one fitted method at least"):
+        compare({}, LABELS, LABELS)
+
+
 X, X_OOD = torch.zeros(N, 2), torch.zeros(25, 2)
 
 

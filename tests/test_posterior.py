@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
-from bayesnn import BayesianNeuralNetwork, Predictive, likelihoods, networks, priors
+from bayesnn import BayesianNeuralNetwork, Predictive, fit_ensemble, likelihoods, networks, priors
 from bayesnn.guides import AutoNormal
 from bayesnn.posterior import WeightPosterior
 from bayesnn.streamed import Streamed
@@ -191,7 +191,7 @@ def test_repr_tells_method_draws_and_figures(posterior):
     ("bad", "error", "words"),
     [
         (torch.zeros(2), ValueError, r"x must have shape \(N, features\).*got \(2,\).*One input\? Pass x\[None\]"),
-        (torch.zeros(5, 3), ValueError, r"like the training inputs, \(N, 2\); got \(5, 3\)"),
+        (torch.zeros(5, 3), ValueError, r"like the training inputs, \(N, 2\); got \(N, 3\)"),
         (torch.zeros(5, 2, 2, 2), ValueError, r"like the training inputs|\(N, K\) outputs"),
         (torch.full((3, 2), float("nan")), ValueError, r"x must be finite; got NaN or infinity in 3 row\(s\)"),
         ([[1.0, 2.0], [3.0]], TypeError, "x must be a tensor, array or frame of numbers; got list"),
@@ -270,3 +270,16 @@ def test_autocast_is_for_the_network_alone(shape):
     assert_close(rough.probs.sum(-1), torch.ones(N))
     off = (rough.probs - exact.probs).abs().max()
     assert 1e-6 < off < 0.05  # 8 bits of mantissa, some layers deep
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (12, 4, 8), (16, 32), (4, 8, 8, 1, 2)])
+def test_inputs_that_only_have_as_many_numbers_are_refused(shape):
+    """As many numbers as so many pictures of 8 x 8, row by row, are no such pictures."""
+    network = networks.mlp((8, 8), 3, hidden=(5,))
+    model = BayesianNeuralNetwork(network, likelihood=likelihoods.categorical, standardise=False)
+    x, y = torch.randn(20, 8, 8), torch.arange(20) % 3
+    posterior = fit_ensemble(model, x, y, num_members=2, num_epochs=1, progress=False)
+    with pytest.raises(ValueError, match=r"x must look like the training inputs, \(N, 8, 8\)"):
+        posterior(torch.randn(shape))
+    with pytest.raises(ValueError, match=r"got \(N, 8\). One input\? Write x\[None\]"):
+        posterior(x[0])

@@ -75,7 +75,9 @@ def test_detection_shows_every_score_and_its_best():
 
 
 def test_without_mistakes_there_is_no_area():
-    assert all(math.isnan(area) for area in misclassification(CLASSES, CLASSES.mode).auroc.values())
+    nothing = misclassification(CLASSES, CLASSES.mode)
+    assert all(math.isnan(area) for area in nothing.auroc.values())
+    assert "nan" not in repr(nothing)
 
 
 def test_detection_below_chance_says_what_that_means():

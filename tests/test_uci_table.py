@@ -97,6 +97,11 @@ def test_rows_are_means_and_standard_errors_beside_the_published():
     assert table[2]["log-likelihood"] == "-1.630 ± 0.020"
 
 
+def test_one_split_has_no_standard_error():
+    (first, *_) = rows({Cell("yacht", "svi", 0): {"rmse": 1.0, "nll": 2.0}})
+    assert (first["RMSE"], first["log-likelihood"], first["splits"]) == ("1.000", "-2.000", 1)
+
+
 def test_every_set_has_its_published_figures():
     assert all(set(by_set) == set(UCI) for by_set in PUBLISHED.values())
 

@@ -139,9 +139,10 @@ def conformal_sets(
     .. math:: s_{\text{threshold}} = 1 - p_c, \qquad s_{\text{adaptive}} = \sum_{k: p_k > p_c} p_k + u \, p_c.
 
     ``"threshold"`` makes the smallest sets on average; ``"adaptive"`` makes them larger where classes are hard to
-    tell apart, so that hard inputs are covered more nearly as often as easy ones. A set may be empty: its input is like
-    none, at this level. For ``"threshold"`` the quantile is that of :math:`-\log p_c`, which orders classes alike and
-    keeps its digits.
+    tell apart, so that hard inputs are covered more nearly as often as easy ones. A set may be empty. By
+    ``"threshold"`` its input is then like none, at this level; by ``"adaptive"`` it is mostly one of the surest, left
+    out by the toss of u so that the sets do not cover too much. For ``"threshold"`` the quantile is that of
+    :math:`-\log p_c`, which orders classes alike and keeps its digits.
 
     Args:
         posterior: A fitted method: any function of inputs that gives a `Predictive` over classes.

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesnn.checks import check_count
-from bayesnn.data import as_inputs, batches, on_device
+from bayesnn.data import as_inputs, batches, on_device, unlike
 from bayesnn.inspected import Inspection
 from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.members import mapped
@@ -181,9 +181,7 @@ class GaussianProcess:
             moments = [self.process.latent(part) for part in x.split(_INPUTS_AT_ONCE)]
             mean, variance = (torch.cat(parts, 1) for parts in zip(*moments, strict=True))
         except (RuntimeError, IndexError) as error:
-            raise ValueError(
-                f"x must look like the training inputs, {self.input_words}; got {tuple(x.shape)}: {error}"
-            ) from error
+            raise ValueError(unlike(x, self.input_words, error)) from error
         outputs = mean.T + variance.T.sqrt() * self._quantiles(len(mean)).unsqueeze(1)
         repeated = {name: value.expand(self.num_samples, *value.shape) for name, value in self.latents.items()}
         members = self.likelihood(outputs, repeated, self.target)

@@ -25,6 +25,7 @@ from bayesnn.likelihoods import Gaussian
 from bayesnn.methods.mode import Mode, Start, mode_of
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
+from bayesnn.priors import bounds, describe
 from bayesnn.training import Callback, History
 
 __all__ = ["fit_laplace"]
@@ -115,6 +116,18 @@ def fit_laplace(
     return replace(fitted, history=replace(first, seconds=first.seconds + seconds))
 
 
+def _prior_precisions(model: BayesianNeuralNetwork, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Precisions of the normals that stand for the priors; refused where a normal would leave what a prior allows."""
+    priors = model.priors()
+    for name in weights:
+        if bounds(priors[name]) is not None:
+            raise ValueError(
+                f"a normal about the weights must not leave what their prior allows, but that of {name!r} is bounded: "
+                f"{describe(priors[name])}. Use fit_svi or fit_nuts, or a prior over all real numbers."
+            )
+    return {name: prior_precision(priors[name], value) for name, value in weights.items()}
+
+
 def _of_last_layer(mode: Mode, num_samples: int, seed: int) -> WeightPosterior:
     known = mode.model
     head = LastLayer.of(known, mode.weights, mode.inputs[:64])
@@ -128,8 +141,7 @@ def _of_last_layer(mode: Mode, num_samples: int, seed: int) -> WeightPosterior:
             'structure="diagonal", or use fit_last_layer.'
         )
     precision = linear_information(known, head.design(features), outputs, mode.latents).reshape(k * p, k * p)
-    priors = {name: known.priors()[name] for name in own}
-    precision.diagonal().add_(head.joined({n: prior_precision(priors[n], own[n]) for n in own}).flatten())
+    precision.diagonal().add_(head.joined(_prior_precisions(known, own)).flatten())
     factor = torch.linalg.cholesky(precision)
     mean = head.joined(own).double()
     if isinstance(known.likelihood, Gaussian):
@@ -162,7 +174,7 @@ def _of_all(mode: Mode, num_samples: int, seed: int) -> WeightPosterior:
             "the network must be one that torch can differentiate forward and for each datum; it said: "
             f'{str(error).splitlines()[0]} Write structure="last_layer", which asks for neither.'
         ) from error
-    scales = {n: (information[n] + prior_precision(known.priors()[n], v)).rsqrt() for n, v in weights.items()}
+    scales = {name: (information[name] + own).rsqrt() for name, own in _prior_precisions(known, weights).items()}
 
     def draws(number: int, seed: int) -> dict[str, Tensor]:
         generator, drawn = torch.Generator().manual_seed(seed), {}

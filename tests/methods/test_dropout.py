@@ -247,7 +247,7 @@ def test_precision_is_of_a_gaussian():
 )
 def test_a_prior_without_density_at_zero_or_with_an_end_above(prior):
     x, y = data()
-    own = model(prior=priors.only("3.weight", prior, priors.normal(1.0)))
+    own = model(prior=priors.only("4.weight", prior, priors.normal(1.0)))
     with pytest.raises(ValueError, match=r"density at 0 and no upper end; that of '\d.weight' is (LogNormal|Uniform)"):
         fit_dropout(own, x, y, num_epochs=2, progress=False)
 

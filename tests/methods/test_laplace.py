@@ -2,6 +2,7 @@
 
 import math
 
+import pyro.distributions as dist
 import pytest
 import torch
 from scipy.stats import multivariate_normal
@@ -171,6 +172,15 @@ def test_a_full_last_layer_that_is_too_large():
     given = BayesianNeuralNetwork(networks.mlp(3, 300, hidden=100), likelihood=likelihoods.categorical)
     with pytest.raises(ValueError, match="10000 parameters at most; this one has 30300"):
         fit_laplace(given, x, y, start="network")
+
+
+@pytest.mark.parametrize("structure", ["last_layer", "diagonal"])
+def test_bounded_priors_are_refused(structure):
+    """A normal about the weights would have draws where the prior has no density."""
+    bounded = priors.only("2.weight", lambda name, value: dist.HalfNormal(torch.ones_like(value)), priors.normal(1.0))
+    given = BayesianNeuralNetwork(networks.mlp(3, 1, hidden=4).double(), bounded, likelihoods.gaussian)
+    with pytest.raises(ValueError, match=r"that of '2.weight' is bounded: HalfNormal.*Use fit_svi or fit_nuts"):
+        fit_laplace(given, *data(), structure=structure, num_epochs=2, progress=False)
 
 
 @pytest.mark.parametrize(
