@@ -161,7 +161,7 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
         For each score of uncertainty how well it detects inputs from elsewhere.
 
     Raises:
-        ValueError: If the two are not of one posterior.
+        ValueError: If the two cannot be of one posterior: of other targets, or of another number of classes.
 
     Example:
         >>> sure, unsure = torch.tensor([[[0.9, 0.1]]]), torch.tensor([[[0.5, 0.5]]])
