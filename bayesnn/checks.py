@@ -133,8 +133,9 @@ def check_prior(name: str, value: Tensor, prior: Distribution) -> None:
     """Refuse a prior that is no distribution over the parameter."""
     if not isinstance(prior, Distribution):
         raise TypeError(
-            f"the prior of {name!r} must be a pyro distribution; got {type(prior).__module__}.{type(prior).__name__}. "
-            "A prior is a function (name, value) -> distribution of pyro.distributions: prior=priors.normal(1.0), say."
+            f"the prior of {name!r} must be a pyro distribution; got {type(prior).__name__} of "
+            f"{type(prior).__module__}. A prior is a function (name, value) -> distribution of pyro.distributions: "
+            "prior=priors.normal(1.0), say."
         )
     shape = tuple(prior.batch_shape + prior.event_shape)
     if shape != tuple(value.shape):
