@@ -38,17 +38,18 @@ class NoiseTable:
 
     def __init__(self, like: Tensor) -> None:
         self._table, self._number, self._readings = like.new_empty(0), 0, 0
+        self._first = self._table  # as many of its numbers as one reading has at most
         self._views: dict[torch.Size, list[Tensor]] = {}
 
     def __call__(self, shape: torch.Size) -> Tensor:
         """Numbers of a shape ``(..., columns)``: a view of the table, to be read and not to be changed."""
         views = self._views.get(shape) or self._laid_out(shape)
-        if len(views) == 1:
-            return views[0].normal_()
-        if self._readings == 0:
-            self._table[: self._number].normal_()
+        if len(views) == 1 or self._readings == 0:
+            self._first.normal_()
         elif self._readings == 1:  # the rest of it, in time for the second reading
             self._table[self._number :].normal_()
+        if len(views) == 1:
+            return views[0]
         found = views[self._readings]
         self._readings = (self._readings + 1) % _READINGS
         return found
@@ -59,6 +60,7 @@ class NoiseTable:
         if number > self._number:
             self._number, self._readings, self._views = number, 0, {}
             self._table = self._table.new_empty(number + (_READINGS - 1) * max(_STRIDES))
+            self._first = self._table[:number]
         stride = _STRIDES[0] if width % _STRIDES[0] else _STRIDES[1]
         starts = range(0, stride * _READINGS, stride) if width >= _READINGS else [0]
         self._views[shape] = [self._table[start : start + number].view(shape) for start in starts]
