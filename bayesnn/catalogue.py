@@ -16,6 +16,7 @@ __all__ = [
     "TABLES",
     "UCI",
     "UCI_METHODS",
+    "UCI_SPLITS",
     "VERSION",
     "Network",
     "Settings",
@@ -43,6 +44,9 @@ PROTOCOLS: dict[str, int | None] = {"short": 40, "converged": None}
 
 UCI = ("boston", "concrete", "energy", "kin8nm", "power", "wine-red", "yacht")
 """Names of the UCI regression sets."""
+
+UCI_SPLITS = 20
+"""Standard splits of each."""
 
 BIG_PICTURES = ("mnist", "fashion-mnist")
 """Those of 28 x 28 pixels, read from a folder or downloaded, which take each other for another world (``ood``)."""

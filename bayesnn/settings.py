@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bayesnn import datasets, likelihoods, networks, priors
-from bayesnn.catalogue import BIG_PICTURES, OWN_NOISE, UCI, Settings
+from bayesnn.catalogue import BIG_PICTURES, OWN_NOISE, UCI, UCI_SPLITS, Settings
 from bayesnn.checks import check_count
 from bayesnn.data import on_device
 from bayesnn.datasets import Split
@@ -68,6 +68,11 @@ def checked(settings: Settings) -> tuple[Callable[..., Split], list[str]]:
         )
     if not settings.seeds or not names:
         raise ValueError("a comparison needs one method and one seed at least.")
+    if settings.data.startswith("uci/") and max(settings.seeds) >= UCI_SPLITS:
+        raise ValueError(
+            f"{settings.data} has {UCI_SPLITS} standard splits, from 0 to {UCI_SPLITS - 1}; got {max(settings.seeds)}. "
+            f"Write --splits {UCI_SPLITS} at most."
+        )
     check_count("jobs", settings.jobs)
     on_device(settings.device, torch.device("cpu"))
     return load, names

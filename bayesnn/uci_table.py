@@ -75,7 +75,8 @@ def run(
     Raises:
         ValueError: If a method or set is not known, or the file is not one of this benchmark.
     """
-    for settings in {replace(cell.settings, seeds=(0,)) for cell in cells}:
+    last = max((cell.split for cell in cells), default=0)
+    for settings in {replace(cell.settings, seeds=(last,)) for cell in cells}:
         checked(settings)
     done = finished(path)
     todo = [cell for cell in dict.fromkeys(cells) if cell not in done]

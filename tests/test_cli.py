@@ -391,13 +391,17 @@ def test_a_uci_set_is_compared_on_its_splits(uci_folder, capsys):
         (["uci/yacht", "--hold-out", "3"], "a class can be held out of classes only; uci/yacht has real targets."),
         (["uci/yacht", "--ambiguous", "1"], "mixtures of two classes need classes; uci/yacht has real targets."),
         (["digits", "--methods", "own_noise"], "own_noise needs real targets; digits has classes."),
+        (
+            ["uci/yacht", "--splits", "21"],
+            "uci/yacht has 20 standard splits, from 0 to 19; got 20. Write --splits 20 .*",
+        ),
         (["mnist"], r"mnist needs another world: pass ood='fashion-mnist' \(--ood\), or hold_out=9 \(--hold-out\)\."),
         (
             ["digits", "--ood", "mnist"],
             "another data set as other world goes with mnist and fashion-mnist; not digits.",
         ),
     ],
-    ids=["file", "class", "mixtures", "noise", "one world", "no other world"],
+    ids=["file", "class", "mixtures", "noise", "splits", "one world", "no other world"],
 )
 def test_what_does_not_fit_the_data_is_said_in_one_line(words, said, uci_folder, capsys):
     folder = ["--data", str(uci_folder), "--quiet", "--out", str(uci_folder / "out")]

@@ -140,7 +140,11 @@ class Likelihood:
         return total.detach(), by_outputs, dict(zip(latents, by_latents, strict=True))
 
     def __call__(
-        self, outputs: Tensor, latents: Mapping[str, Tensor] | None = None, target: Affine | None = None
+        self,
+        outputs: Tensor | None = None,
+        latents: Mapping[str, Tensor] | None = None,
+        target: Affine | None = None,
+        **settings: Any,
     ) -> Distribution:
         """The distribution of the targets.
 
@@ -148,10 +152,23 @@ class Likelihood:
             outputs: Network outputs ``(..., N, K)``.
             latents: Values of the sites named by `latents`, each with the outputs' leading axes in front.
             target: Map to the target's units; the identity if left out.
+            **settings: None; those that a likelihood has are set by its methods, as `Gaussian.with_noise`.
 
         Returns:
             A distribution of batch shape ``(..., N)``.
+
+        Raises:
+            TypeError: If it is called as if that made a likelihood: `gaussian` is one, and so is what
+                ``gaussian.with_noise(0.1)`` gives.
         """
+        if settings or not isinstance(outputs, Tensor):
+            makers = "".join(f", or by .{name}(...)" for name in dir(self) if name.startswith("with_"))
+            words = [] if outputs is None else [repr(outputs)]
+            given = ", ".join([*words, *(f"{name}={value!r}" for name, value in settings.items())])
+            raise TypeError(
+                f"a likelihood must be called with network outputs (N, K); got {given or 'nothing'}. Give it to a "
+                f"model uncalled{makers}: BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)."
+            )
         if target is None:
             shape = self.event_shape(outputs.shape[-1])
             target = Affine(outputs.new_zeros(shape), outputs.new_ones(shape))

@@ -19,7 +19,7 @@ from torch.func import jvp, vmap
 from bayesnn.checks import check_count
 from bayesnn.conjugate import Posterior
 from bayesnn.curvature import diagonal_information, linear_information, prior_precision
-from bayesnn.fitting import isolated
+from bayesnn.fitting import isolated, prepared
 from bayesnn.heads import LastLayer
 from bayesnn.likelihoods import Gaussian
 from bayesnn.methods.mode import Mode, Start, mode_of
@@ -106,6 +106,8 @@ def fit_laplace(
     check_count("num_samples", num_samples)
     if structure not in ("last_layer", "diagonal"):
         raise ValueError(f'structure must be "last_layer" or "diagonal"; got {structure!r}.')
+    if start is None and isinstance(model, BayesianNeuralNetwork):
+        _refuse_bounded(model, x, y, device, structure)  # before a fit that would be for nothing
     given = {"num_epochs": num_epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     mode = mode_of(model, x, y, start, "start", device, **given, seed=seed, progress=progress, callback=callback)
     begun = time.perf_counter()
@@ -114,6 +116,15 @@ def fit_laplace(
     seconds = time.perf_counter() - begun
     first = mode.history or History([], 0.0, False)
     return replace(fitted, history=replace(first, seconds=first.seconds + seconds))
+
+
+def _refuse_bounded(model: BayesianNeuralNetwork, x: Any, y: Any, device: Any, structure: str) -> None:
+    if all(bounds(prior) is None for prior in model.priors().values()):
+        return
+    known, inputs, _ = prepared(model, x, y, device)
+    weights = known.start()
+    own = LastLayer.of(known, weights, inputs[:64]).body.names if structure == "last_layer" else weights
+    _prior_precisions(known, {name: weights[name] for name in own})
 
 
 def _prior_precisions(model: BayesianNeuralNetwork, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

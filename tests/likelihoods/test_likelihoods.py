@@ -310,3 +310,17 @@ def test_another_distribution_inherits_no_short_cuts():
     total, _, _ = doubtful.log_likelihood_and_slopes(outputs, latents, doubtful.seen(y, target), target)
     torch.testing.assert_close(total, expected)
     torch.testing.assert_close(doubtful.log_likelihood(outputs, latents, doubtful.seen(y, target), target), expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: gaussian(), "got nothing. Give it to a model uncalled, or by .with_noise"),
+        (lambda: gaussian(noise=0.1), "got noise=0.1"),
+        (lambda: gaussian(0.1), "got 0.1"),
+        (lambda: categorical(num_classes=3), "got num_classes=3. Give it to a model uncalled: Bayesian"),
+    ],
+)
+def test_a_likelihood_that_is_called_as_if_to_make_one_says_how_to_write_it(call, said):
+    with pytest.raises(TypeError, match=f"must be called with network outputs .*{said}"):
+        call()
