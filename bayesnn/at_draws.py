@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.module import register_module_forward_hook
 
 from bayesnn.stacked import Stacked, same
 
@@ -26,8 +24,8 @@ _NUMBERS_AT_ONCE = {"cpu": 300_000, "cuda": 2**26}
 _WEIGHTS_AT_ONCE = 2**22
 """Bound on the weights or inputs of all draws in one vectorised call: 16 MB in float32."""
 
-_NUMBERS_IN_TURN = {"cpu": 2_500_000, "cuda": 2**26}
-"""The same where draws go in turn: calls are dearer there, and a convolution's maps may take more of the cache."""
+_INPUTS_IN_TURN = 200
+"""Inputs at once where draws go in turn: few enough that a layer's maps stay in the processor's cache."""
 
 _BLOCKS_OF_A_DRAW = 10
 """Blocks of inputs that a draw sees before the next one's turn, as it takes a while to put its weights in."""
@@ -53,27 +51,23 @@ class Plan:
         return f"{self.way}, {draws} and {self.inputs_at_once} inputs at once"
 
 
-def plan(
-    network: nn.Module, draws: Mapping[str, Tensor], x: Tensor, prepare: Callable[[Tensor], Tensor] = lambda x: x
-) -> Plan:
+def plan(network: nn.Module, draws: Mapping[str, Tensor], x: Tensor) -> Plan:
     """How outputs are best computed: convolutions and what torch cannot vectorise in turn, small layers together.
 
     It is told of what differs between draws; what stands in front of that in a sequence, as convolutions in front of
     the first mask of dropout, sees each input once. The rule looks at sizes alone, so that the same inputs give the
-    same numbers each time; to learn those of a convolution's maps it runs the network on one input.
+    same numbers each time.
 
     Args:
         network: The network.
         draws: Its weights by name, ``(S, *shape)`` each.
         x: Inputs ``(N, ...)``.
-        prepare: What is done to inputs before the network reads them.
     """
     if (parts := _parted(network, draws)) is not None:
-        first, rest, differing = parts
-        return plan(rest, differing, x, lambda part: first(prepare(part)))
+        _, network, draws = parts
     number = max(map(len, draws.values()), default=1)
     if any(isinstance(module, _ConvNd | nn.RNNBase) for module in network.modules()):
-        return _in_turn(network, draws, x, prepare)
+        return Plan("in turn", 1, _INPUTS_IN_TURN)
     stacked, row = Stacked.of(network), max(1, x[0].numel())
     if stacked is not None:
         budget = _NUMBERS_AT_ONCE.get(x.device.type, _NUMBERS_AT_ONCE["cuda"])
@@ -99,7 +93,7 @@ def at_draws(
     if (parts := _parted(network, draws)) is not None:
         first, rest, differing = parts
         return at_draws(rest, differing, x, lambda part: first(prepare(part)))
-    chosen = plan(network, draws, x, prepare)
+    chosen = plan(network, draws, x)
     if chosen.way == "stacked":
         return _stacked(Stacked.of(network), draws, x, prepare, chosen)
 
@@ -110,11 +104,12 @@ def at_draws(
                 warnings.filterwarnings("ignore", message="There is a performance drop")
                 return torch.cat([together(dict(draws), prepare(part)) for part in x.split(chosen.inputs_at_once)], 1)
         except RuntimeError:
-            chosen = _in_turn(network, draws, x, prepare)
-    blocks, in_blocks = [], _InBlocks(network)
+            chosen = Plan("in turn", 1, _INPUTS_IN_TURN)
+    blocks, in_blocks, names = [], _InBlocks(network), [f"network.{name}" for name in draws]
+    each = [dict(zip(names, values, strict=True)) for values in zip(*draws.values(), strict=True)]
     for some in x.split(_BLOCKS_OF_A_DRAW * chosen.inputs_at_once):
         seen = [prepare(part) for part in some.split(chosen.inputs_at_once)]
-        blocks.append(torch.stack([functional_call(in_blocks, draw, (seen,)) for draw in _each(draws, "network.")]))
+        blocks.append(torch.stack([functional_call(in_blocks, draw, (seen,)) for draw in each]))
     return torch.cat(blocks, 1)
 
 
@@ -127,31 +122,6 @@ class _InBlocks(nn.Module):
 
     def forward(self, blocks: Sequence[Tensor]) -> Tensor:
         return torch.cat([self.network(part) for part in blocks])
-
-
-def _in_turn(network: nn.Module, draws: Mapping[str, Tensor], x: Tensor, prepare: Callable[[Tensor], Tensor]) -> Plan:
-    """Draw by draw, with as many inputs at once as the widest outputs of its modules allow."""
-    seen, widest = prepare(x[:1]), 0
-
-    def note(module: nn.Module, inputs: object, outputs: object) -> None:
-        nonlocal widest
-        found = outputs if isinstance(outputs, tuple | list) else [outputs]
-        widest = max([widest, *(value.numel() for value in found if isinstance(value, Tensor))])
-
-    handle = register_module_forward_hook(note)
-    try:
-        functional_call(network, next(_each(draws)), (seen,))
-    finally:
-        handle.remove()
-    budget = _NUMBERS_IN_TURN.get(x.device.type, _NUMBERS_IN_TURN["cuda"])
-    blocks = max(1, math.ceil(len(x) / max(1, min(2 * _INPUTS_AT_ONCE, budget // max(widest, seen.numel(), 1)))))
-    return Plan("in turn", 1, max(1, math.ceil(len(x) / blocks)))
-
-
-def _each(draws: Mapping[str, Tensor], prefix: str = "") -> Iterator[dict[str, Tensor]]:
-    """Each draw by itself."""
-    names = [prefix + name for name in draws]
-    return (dict(zip(names, values, strict=True)) for values in zip(*draws.values(), strict=True))
 
 
 def _parted(

@@ -181,7 +181,7 @@ class BayesianNeuralNetwork(nn.Module):
 
     def plan(self, weights: Mapping[str, Tensor], x: Tensor) -> Plan:
         """How `outputs_at` goes about it."""
-        return plan(self.network, self._own(weights), x, self.standardised)
+        return plan(self.network, self._own(weights), x)
 
     def _own(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         given = [name for name, _ in self.network.named_buffers() if name in weights]

@@ -68,10 +68,11 @@ def checked(settings: Settings) -> tuple[Callable[..., Split], list[str]]:
         )
     if not settings.seeds or not names:
         raise ValueError("a comparison needs one method and one seed at least.")
-    if settings.data.startswith("uci/") and max(settings.seeds) >= UCI_SPLITS:
+    missing = [seed for seed in settings.seeds if seed not in range(UCI_SPLITS)]
+    if settings.data.startswith("uci/") and missing:
         raise ValueError(
-            f"{settings.data} has {UCI_SPLITS} standard splits, from 0 to {UCI_SPLITS - 1}; got {max(settings.seeds)}. "
-            f"Write --splits {UCI_SPLITS} at most."
+            f"{settings.data} has {UCI_SPLITS} standard splits, from 0 to {UCI_SPLITS - 1}; split {missing[0]} "
+            "is not there."
         )
     check_count("jobs", settings.jobs)
     on_device(settings.device, torch.device("cpu"))

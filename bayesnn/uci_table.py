@@ -73,7 +73,7 @@ def run(
         The figures of all these cells, ``rmse`` and ``nll`` among them.
 
     Raises:
-        ValueError: If a method or set is not known, or the file is not one of this benchmark.
+        ValueError: If a method, set or split is not known, or the file is not one of this benchmark.
     """
     last = max((cell.split for cell in cells), default=0)
     for settings in {replace(cell.settings, seeds=(last,)) for cell in cells}:

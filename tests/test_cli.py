@@ -393,7 +393,7 @@ def test_a_uci_set_is_compared_on_its_splits(uci_folder, capsys):
         (["digits", "--methods", "own_noise"], "own_noise needs real targets; digits has classes."),
         (
             ["uci/yacht", "--splits", "21"],
-            "uci/yacht has 20 standard splits, from 0 to 19; got 20. Write --splits 20 .*",
+            "uci/yacht has 20 standard splits, from 0 to 19; split 20 is not there.",
         ),
         (["mnist"], r"mnist needs another world: pass ood='fashion-mnist' \(--ood\), or hold_out=9 \(--hold-out\)\."),
         (

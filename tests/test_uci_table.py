@@ -141,5 +141,5 @@ def test_without_the_data_it_says_where_they_go(tmp_path, monkeypatch, capsys):
 def test_a_split_that_is_not_there_is_refused_before_a_fit(folder, tmp_path, capsys):
     words = ["benchmark", "uci", "--splits", "21", "--sets", "yacht", "--methods", "map", "--data", str(folder)]
     assert main([*words, "--out", str(tmp_path / "cells.jsonl")]) == 2
-    assert "uci/yacht has 20 standard splits, from 0 to 19; got 20" in capsys.readouterr().err
+    assert "uci/yacht has 20 standard splits, from 0 to 19; split 20 is not there" in capsys.readouterr().err
     assert not (tmp_path / "cells.jsonl").exists()

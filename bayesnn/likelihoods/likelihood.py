@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -161,18 +163,24 @@ class Likelihood:
             TypeError: If it is called as if that made a likelihood: `gaussian` is one, and so is what
                 ``gaussian.with_noise(0.1)`` gives.
         """
-        if settings or not isinstance(outputs, Tensor):
-            makers = "".join(f", or by .{name}(...)" for name in dir(self) if name.startswith("with_"))
-            words = [] if outputs is None else [repr(outputs)]
-            given = ", ".join([*words, *(f"{name}={value!r}" for name, value in settings.items())])
-            raise TypeError(
-                f"a likelihood must be called with network outputs (N, K); got {given or 'nothing'}. Give it to a "
-                f"model uncalled{makers}: BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)."
-            )
+        if not isinstance(outputs, Tensor):
+            raise TypeError(self._how_to_write_it(outputs, settings))
+        if settings:
+            raise TypeError(f"a likelihood takes outputs, latents and target; got {', '.join(settings)} beside them.")
         if target is None:
             shape = self.event_shape(outputs.shape[-1])
             target = Affine(outputs.new_zeros(shape), outputs.new_ones(shape))
         return self._distribution(outputs, latents or {}, target)
+
+    def _how_to_write_it(self, outputs: object, settings: Mapping[str, object]) -> str:
+        words = [] if outputs is None else [repr(outputs) if isinstance(outputs, Real) else type(outputs).__name__]
+        given = ", ".join([*words, *(f"{name}={value!r}" for name, value in settings.items())]) or "none"
+        makers = "".join(f", or by .{name}(...)" for name in dir(self) if name.startswith("with_"))
+        own = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+        return (
+            f"a likelihood must be called with network outputs, a tensor (N, K); got {given}. Give it to a model "
+            f"uncalled{makers}: BayesianNeuralNetwork(network, likelihood=likelihoods.{own})."
+        )
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         raise NotImplementedError

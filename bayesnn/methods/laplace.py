@@ -19,6 +19,7 @@ from torch.func import jvp, vmap
 from bayesnn.checks import check_count
 from bayesnn.conjugate import Posterior
 from bayesnn.curvature import diagonal_information, linear_information, prior_precision
+from bayesnn.data import as_training_data
 from bayesnn.fitting import isolated, prepared
 from bayesnn.heads import LastLayer
 from bayesnn.likelihoods import Gaussian
@@ -106,7 +107,8 @@ def fit_laplace(
     check_count("num_samples", num_samples)
     if structure not in ("last_layer", "diagonal"):
         raise ValueError(f'structure must be "last_layer" or "diagonal"; got {structure!r}.')
-    if start is None and isinstance(model, BayesianNeuralNetwork):
+    if start is None and isinstance(model, BayesianNeuralNetwork) and any(map(bounds, model.priors().values())):
+        x, y = as_training_data(x, y)  # once, as a loader may have no more
         _refuse_bounded(model, x, y, device, structure)  # before a fit that would be for nothing
     given = {"num_epochs": num_epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     mode = mode_of(model, x, y, start, "start", device, **given, seed=seed, progress=progress, callback=callback)
@@ -118,9 +120,7 @@ def fit_laplace(
     return replace(fitted, history=replace(first, seconds=first.seconds + seconds))
 
 
-def _refuse_bounded(model: BayesianNeuralNetwork, x: Any, y: Any, device: Any, structure: str) -> None:
-    if all(bounds(prior) is None for prior in model.priors().values()):
-        return
+def _refuse_bounded(model: BayesianNeuralNetwork, x: Tensor, y: Tensor, device: Any, structure: str) -> None:
     known, inputs, _ = prepared(model, x, y, device)
     weights = known.start()
     own = LastLayer.of(known, weights, inputs[:64]).body.names if structure == "last_layer" else weights

@@ -315,12 +315,25 @@ def test_another_distribution_inherits_no_short_cuts():
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: gaussian(), "got nothing. Give it to a model uncalled, or by .with_noise"),
-        (lambda: gaussian(noise=0.1), "got noise=0.1"),
-        (lambda: gaussian(0.1), "got 0.1"),
-        (lambda: categorical(num_classes=3), "got num_classes=3. Give it to a model uncalled: Bayesian"),
+        (
+            lambda: gaussian(),
+            r"got none\. Give it to a model uncalled, or by \.with_noise\(\.\.\.\): .*likelihoods\.gaussian\)",
+        ),
+        (lambda: gaussian(noise=0.1), r"got noise=0\.1\."),
+        (lambda: gaussian(0.1), r"got 0\.1\."),
+        (lambda: gaussian(np.zeros((4, 1))), r"a tensor \(N, K\); got ndarray\."),
+        (
+            lambda: categorical(num_classes=3),
+            r"got num_classes=3\. Give it to a model uncalled: .*likelihoods\.categorical\)",
+        ),
+        (lambda: heteroscedastic_gaussian(), r"likelihoods\.heteroscedastic_gaussian\)"),
     ],
 )
 def test_a_likelihood_that_is_called_as_if_to_make_one_says_how_to_write_it(call, said):
-    with pytest.raises(TypeError, match=f"must be called with network outputs .*{said}"):
+    with pytest.raises(TypeError, match=f"must be called with network outputs, .*{said}"):
         call()
+
+
+def test_a_keyword_that_a_likelihood_does_not_know_is_named():
+    with pytest.raises(TypeError, match="takes outputs, latents and target; got latent beside them"):
+        gaussian(torch.zeros(3, 1), latent={})

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import nn
 from torch.func import functional_call, jvp
+from torch.utils.data import IterableDataset
 
 from bayesnn import BayesianNeuralNetwork, evaluate, fit_map, likelihoods, networks, priors
 from bayesnn.methods.laplace import fit_laplace
@@ -188,6 +189,19 @@ def test_bounded_priors_are_refused(structure):
             progress=False,
             callback=lambda *_: pytest.fail("it fitted"),
         )
+
+
+def test_a_bounded_prior_of_weights_that_stay_is_no_matter_and_data_are_read_once():
+    class Once(IterableDataset):
+        rows = iter([(torch.randn(3).double(), torch.randn(()).double()) for _ in range(40)])
+
+        def __iter__(self):
+            return self.rows
+
+    bounded = priors.only("0.weight", lambda name, value: dist.HalfNormal(torch.ones_like(value)), priors.normal(1.0))
+    given = BayesianNeuralNetwork(networks.mlp(3, 1, hidden=4).double(), bounded, likelihoods.gaussian)
+    posterior = fit_laplace(given, Once(), num_epochs=2, progress=False)
+    assert posterior(torch.randn(5, 3).double()).mean.shape == (5,)
 
 
 @pytest.mark.parametrize(
