@@ -24,7 +24,7 @@ _NUMBERS_AT_ONCE = {"cpu": 300_000, "cuda": 2**26}
 _WEIGHTS_AT_ONCE = 2**22
 """Bound on the weights or inputs of all draws in one vectorised call: 16 MB in float32."""
 
-_INPUTS_IN_TURN = 200
+_INPUTS_IN_TURN = 400
 """Inputs at once where draws go in turn: few enough that a layer's maps stay in the processor's cache."""
 
 _BLOCKS_OF_A_DRAW = 10

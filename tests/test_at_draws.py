@@ -42,7 +42,7 @@ def test_inputs_of_many_blocks_stay_in_order():
     torch.manual_seed(0)
     network = Recurrent()
     draws = {name: torch.randn(2, *value.shape) for name, value in network.named_parameters()}
-    x = torch.randn(2300, 6, 4)
+    x = torch.randn(4600, 6, 4)
     chosen = plan(network, draws, x)
     assert chosen.way == "in turn"
     assert len(x) > 11 * chosen.inputs_at_once  # more blocks than a draw sees in its turn
