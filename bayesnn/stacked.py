@@ -124,6 +124,8 @@ def _add(layers: list[_Layer], module: nn.Module, path: str, names_of: Mapping[i
         layers.append(_Layer(partial(_layer_norm, own, module.normalized_shape, module.eps), names))
     elif kind is Mask:
         layers.append(_Layer(partial(_mask, f"{path}mask"), (f"{path}mask",), is_mask=True))
+    elif kind is nn.ReLU and layers and layers[-1].width:  # a linear layer's outputs, which nobody else reads
+        layers.append(_Layer(_relu))
     elif kind in _NUMBER_BY_NUMBER:
         layers.append(_Layer(partial(_number_by_number, module)))
     else:  # dropout layers do nothing in eval mode
@@ -146,11 +148,14 @@ def _linear(weight: str, bias: str | None, weights: Weights, x: Tensor, has_draw
         raise RuntimeError(f"{x.shape[-1]} numbers of a row meet the {depth} weights of a unit of {weight!r}")
     shape = x.shape[1:-1] if has_draws else x.shape[:-1]
     rows = x.reshape(*([num_draws] if has_draws else []), -1, depth)
-    if has_draws:
+    if not has_draws:  # all draws read the same rows: one product, each unit's outputs side by side in memory
+        units = w.reshape(num_draws * width, depth)
+        found = units @ rows.mT if b is None else torch.addmm(b.reshape(-1, 1), units, rows.mT)
+        found = found.view(num_draws, width, -1).mT
+    elif rows.stride(1) == 1 != rows.stride(2):  # outputs of such a layer, or what an activation made of them
+        found = (w @ rows.mT if b is None else torch.baddbmm(b[..., None], w, rows.mT)).mT
+    else:
         found = torch.bmm(rows, w.mT) if b is None else torch.baddbmm(b[:, None], rows, w.mT)
-    else:  # all draws read the same rows: one product
-        found = F.linear(rows, w.reshape(num_draws * width, depth), None if b is None else b.reshape(-1))
-        found = found.view(-1, num_draws, width).transpose(0, 1)
     return found.reshape(num_draws, *shape, width) if len(shape) > 1 else found, True
 
 
@@ -188,6 +193,10 @@ def _mask(name: str, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tens
 
 def _number_by_number(module: nn.Module, weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
     return module(x), has_draws
+
+
+def _relu(weights: Weights, x: Tensor, has_draws: bool) -> tuple[Tensor, bool]:
+    return F.relu(x, inplace=not x.requires_grad), has_draws
 
 
 def same(values: Tensor) -> bool:

@@ -57,6 +57,7 @@ NETWORKS = {
     "normalised": (lambda: nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)), (3,)),
     "no gain": (lambda: nn.Sequential(nn.LayerNorm(3, elementwise_affine=False), nn.Linear(3, 2)), (3,)),
     "nested": (lambda: nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), nn.Identity(), nn.Linear(4, 2)), (3,)),
+    "relu first": (lambda: nn.Sequential(nn.ReLU(), nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2)), (3,)),
     "more axes": (lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Flatten(), nn.Linear(8, 2)), (2, 3)),
     "more axes, some flattened": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Flatten(2, 3), nn.Linear(8, 2)), (5, 2, 3)),
     "dropout in eval mode": (lambda: networks.mlp(3, 2, hidden=5, dropout=0.5).eval(), (3,)),
@@ -89,8 +90,18 @@ def test_outputs_are_those_of_each_network_alone(name, shared):
     torch.testing.assert_close(stacked(draws, own, each_its_own=True), one_by_one(network, draws, own))
 
 
-def test_gradients_are_those_of_each_network_alone():
-    network, draws, x = case("perceptron")
+@pytest.mark.parametrize("shared", [False, True])
+def test_inputs_and_weights_stay_as_they_are(shared):
+    network, draws, x = case("relu first")
+    draws = {n: v[:1].expand_as(v) if shared else v for n, v in draws.items()}
+    given = {name: value.clone() for name, value in draws.items()}, x.clone()
+    Stacked.of(network)(draws, x)
+    torch.testing.assert_close((draws, x), given, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["perceptron", "relu first", "nested"])
+def test_gradients_are_those_of_each_network_alone(name):
+    network, draws, x = case(name)
     leaves = [value.requires_grad_() for value in draws.values()]
     found = torch.autograd.grad(Stacked.of(network)(draws, x).square().sum(), leaves)
     torch.testing.assert_close(found, torch.autograd.grad(one_by_one(network, draws, [x] * S).square().sum(), leaves))
