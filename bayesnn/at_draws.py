@@ -24,8 +24,9 @@ _NUMBERS_AT_ONCE = {"cpu": 300_000, "cuda": 2**26}
 _WEIGHTS_AT_ONCE = 2**22
 """Bound on the weights or inputs of all draws in one vectorised call: 16 MB in float32."""
 
-_INPUTS_IN_TURN = 400
-"""Inputs at once where draws go in turn: few enough that a layer's maps stay in the processor's cache."""
+_INPUTS_IN_TURN, _NUMBERS_IN_TURN = 400, {"cpu": 2**19, "cuda": 2**24}
+"""Inputs at once where draws go in turn, and the numbers that make them up: few enough that a layer's maps, some of
+which are many times as large as a picture, stay in the processor's cache, and that big pictures do not fill memory."""
 
 _BLOCKS_OF_A_DRAW = 10
 """Blocks of inputs that a draw sees before the next one's turn, as it takes a while to put its weights in."""
@@ -65,10 +66,10 @@ def plan(network: nn.Module, draws: Mapping[str, Tensor], x: Tensor) -> Plan:
     """
     if (parts := _parted(network, draws)) is not None:
         _, network, draws = parts
-    number = max(map(len, draws.values()), default=1)
+    number, row = max(map(len, draws.values()), default=1), max(1, x[0].numel())
     if any(isinstance(module, _ConvNd | nn.RNNBase) for module in network.modules()):
-        return Plan("in turn", 1, _INPUTS_IN_TURN)
-    stacked, row = Stacked.of(network), max(1, x[0].numel())
+        return _in_turn(x)
+    stacked = Stacked.of(network)
     if stacked is not None:
         budget = _NUMBERS_AT_ONCE.get(x.device.type, _NUMBERS_AT_ONCE["cuda"])
         inputs = min(len(x), _INPUTS_AT_ONCE if x.device.type == "cpu" else budget // max(row, stacked.widest))
@@ -77,6 +78,11 @@ def plan(network: nn.Module, draws: Mapping[str, Tensor], x: Tensor) -> Plan:
     inputs = min(len(x), 2 * _INPUTS_AT_ONCE)
     widest = max(sum(value[0].numel() for value in draws.values()), row * inputs)
     return Plan("vectorised", min(number, max(1, _WEIGHTS_AT_ONCE // widest)), inputs)
+
+
+def _in_turn(x: Tensor) -> Plan:
+    numbers = _NUMBERS_IN_TURN.get(x.device.type, _NUMBERS_IN_TURN["cuda"])
+    return Plan("in turn", 1, max(1, min(_INPUTS_IN_TURN, numbers // max(1, x[0].numel()))))
 
 
 def at_draws(
@@ -104,7 +110,7 @@ def at_draws(
                 warnings.filterwarnings("ignore", message="There is a performance drop")
                 return torch.cat([together(dict(draws), prepare(part)) for part in x.split(chosen.inputs_at_once)], 1)
         except RuntimeError:
-            chosen = Plan("in turn", 1, _INPUTS_IN_TURN)
+            chosen = _in_turn(x)
     blocks, in_blocks, names = [], _InBlocks(network), [f"network.{name}" for name in draws]
     each = [dict(zip(names, values, strict=True)) for values in zip(*draws.values(), strict=True)]
     for some in x.split(_BLOCKS_OF_A_DRAW * chosen.inputs_at_once):

@@ -96,3 +96,25 @@ def test_a_layer_used_twice_is_not_parted():
     for s in range(3):
         wanted = functional_call(network, {name: value[s] for name, value in draws.items()}, (x,))
         torch.testing.assert_close(found[s], wanted)
+
+
+class Watched(nn.Conv2d):
+    """Says how many rows it has seen at once."""
+
+    most = 0
+
+    def forward(self, x):
+        self.most = max(self.most, len(x))
+        return super().forward(x)
+
+
+def test_of_big_pictures_few_are_run_at_once():
+    """Maps of many at once would not fit into a processor's cache, nor of any number into memory."""
+    layer = Watched(3, 1, 3)
+    network = nn.Sequential(layer, nn.Flatten(), nn.Linear(126 * 126, 2))
+    x = torch.randn(24, 3, 128, 128)
+    draws = {name: torch.randn(2, *value.shape) for name, value in network.named_parameters()}
+    found = at_draws(network, draws, x)
+    assert layer.most == plan(network, draws, x).inputs_at_once == 10
+    wanted = functional_call(network, {name: value[1] for name, value in draws.items()}, (x,))
+    torch.testing.assert_close(found[1], wanted, rtol=1e-4, atol=1e-4)
