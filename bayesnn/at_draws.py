@@ -22,7 +22,7 @@ _NUMBERS_AT_ONCE = {"cpu": 300_000, "cuda": 2**26}
 """Outputs of the widest layer in one go: on a CPU what stays in its cache; docs/speed.md has the figures."""
 
 _WEIGHTS_AT_ONCE = 2**22
-"""Bound on the weights or inputs of all draws in one vectorised call: 16 MB in float32."""
+"""Bound on the weights, inputs or layer's outputs of all draws in one vectorised call: 16 MB in float32."""
 
 _INPUTS_IN_TURN, _NUMBERS_IN_TURN = 400, {"cpu": 2**19, "cuda": 2**24}
 """Inputs at once where draws go in turn, and the numbers that make them up: few enough that a layer's maps, some of
@@ -76,7 +76,8 @@ def plan(network: nn.Module, draws: Mapping[str, Tensor], x: Tensor) -> Plan:
         inputs = max(1, inputs)
         return Plan("stacked", min(number, max(1, budget // (stacked.widest * inputs))), inputs)
     inputs = min(len(x), 2 * _INPUTS_AT_ONCE)
-    widest = max(sum(value[0].numel() for value in draws.values()), row * inputs)
+    widest = max(row, *(value.shape[1] for value in draws.values() if value.ndim > 1))  # of inputs and layers, by guess
+    widest = max(sum(value[0].numel() for value in draws.values()), widest * inputs)
     return Plan("vectorised", min(number, max(1, _WEIGHTS_AT_ONCE // widest)), inputs)
 
 
@@ -104,19 +105,49 @@ def at_draws(
         return _stacked(Stacked.of(network), draws, x, prepare, chosen)
 
     if chosen.way == "vectorised":
-        together = vmap(partial(functional_call, network), in_dims=(0, None), chunk_size=chosen.draws_at_once)
+        together = vmap(partial(functional_call, network), in_dims=(0, None))
+        chunks = _chunks(draws, chosen)
+
+        def outputs(part: _Prepared) -> Tensor:
+            return torch.cat([together(chunk, part()) for chunk in chunks])
+
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="There is a performance drop")
-                return torch.cat([together(dict(draws), prepare(part)) for part in x.split(chosen.inputs_at_once)], 1)
+                return torch.cat([outputs(_Prepared(prepare, part)) for part in x.split(chosen.inputs_at_once)], 1)
         except RuntimeError:
             chosen = _in_turn(x)
     blocks, in_blocks, names = [], _InBlocks(network), [f"network.{name}" for name in draws]
     each = [dict(zip(names, values, strict=True)) for values in zip(*draws.values(), strict=True)]
     for some in x.split(_BLOCKS_OF_A_DRAW * chosen.inputs_at_once):
-        seen = [prepare(part) for part in some.split(chosen.inputs_at_once)]
+        seen = [_Prepared(prepare, part) for part in some.split(chosen.inputs_at_once)]
         blocks.append(torch.stack([functional_call(in_blocks, draw, (seen,)) for draw in each]))
     return torch.cat(blocks, 1)
+
+
+class _Prepared:
+    """Inputs as the network is to see them: made once, and anew where a network has overwritten them."""
+
+    def __init__(self, prepare: Callable[[Tensor], Tensor], x: Tensor) -> None:
+        self._prepare, self._x = prepare, x
+        self._seen: Tensor | None = None
+        self._version = 0
+
+    def __call__(self) -> Tensor:
+        if self._seen is not None and self._seen.is_inference():  # torch keeps no count of such a tensor's changes
+            return self._seen.clone()
+        if self._seen is None or self._seen._version != self._version:
+            self._seen = self._prepare(self._x)
+            if self._seen.is_inference():
+                return self._seen.clone()
+            self._version = self._seen._version
+        return self._seen
+
+
+def _chunks(draws: Mapping[str, Tensor], chosen: Plan) -> list[dict[str, Tensor]]:
+    """The draws by as many as are run at once."""
+    starts = range(0, max(map(len, draws.values()), default=1), chosen.draws_at_once)
+    return [{name: v[start : start + chosen.draws_at_once] for name, v in draws.items()} for start in starts]
 
 
 class _InBlocks(nn.Module):
@@ -126,8 +157,8 @@ class _InBlocks(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, blocks: Sequence[Tensor]) -> Tensor:
-        return torch.cat([self.network(part) for part in blocks])
+    def forward(self, blocks: Sequence[_Prepared]) -> Tensor:
+        return torch.cat([self.network(part()) for part in blocks])
 
 
 def _parted(
@@ -160,11 +191,7 @@ def _stacked(
 ) -> Tensor:
     assert network is not None
     first, rest = network.split(draws)
-    number = max(map(len, draws.values()))
-    chunks = [
-        {name: value[start : start + chosen.draws_at_once] for name, value in draws.items()}
-        for start in range(0, number, chosen.draws_at_once)
-    ]
+    number, chunks = max(map(len, draws.values())), _chunks(draws, chosen)
     found: Tensor | None = None
     for start in range(0, len(x), chosen.inputs_at_once):
         seen = first(draws, prepare(x[start : start + chosen.inputs_at_once]))

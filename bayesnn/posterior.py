@@ -17,6 +17,7 @@ from bayesnn.data import as_inputs, batches, on_device, unlike
 from bayesnn.inspected import Inspection
 from bayesnn.predictive import Predictive
 from bayesnn.seeding import seeded
+from bayesnn.stacked import same
 from bayesnn.streamed import PredictionPlan, planned, predicted
 from bayesnn.training import History
 
@@ -227,4 +228,5 @@ class WeightPosterior:
 
 
 def _moved(values: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: value.to(device) for name, value in values.items()}
+    """Draws on a device; what is the same at all of them stays one."""
+    return {n: v[:1].to(device).expand_as(v) if len(v) and same(v) else v.to(device) for n, v in values.items()}

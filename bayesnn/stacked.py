@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,9 @@ _NUMBER_BY_NUMBER = {
     nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid,
     nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanhshrink, nn.Identity,
 }  # fmt: skip
+
+_MANY_ROWS, _SMALL = 16, 64
+"""Rows from which, and width up to which, a layer's outputs lie unit by unit in memory, not row by row: quicker so."""
 
 
 class Stacked:
@@ -127,7 +131,10 @@ def _add(layers: list[_Layer], module: nn.Module, path: str, names_of: Mapping[i
     elif kind is nn.ReLU and layers and layers[-1].width:  # a linear layer's outputs, which nobody else reads
         layers.append(_Layer(_relu))
     elif kind in _NUMBER_BY_NUMBER:
-        layers.append(_Layer(partial(_number_by_number, module)))
+        activation: Any = copy.copy(module)
+        if hasattr(activation, "inplace"):  # it would overwrite inputs that others read
+            activation.inplace = False
+        layers.append(_Layer(partial(_number_by_number, activation)))
     else:  # dropout layers do nothing in eval mode
         return kind is nn.Dropout
     return True
@@ -148,11 +155,14 @@ def _linear(weight: str, bias: str | None, weights: Weights, x: Tensor, has_draw
         raise RuntimeError(f"{x.shape[-1]} numbers of a row meet the {depth} weights of a unit of {weight!r}")
     shape = x.shape[1:-1] if has_draws else x.shape[:-1]
     rows = x.reshape(*([num_draws] if has_draws else []), -1, depth)
-    if not has_draws:  # all draws read the same rows: one product, each unit's outputs side by side in memory
-        units = w.reshape(num_draws * width, depth)
-        found = units @ rows.mT if b is None else torch.addmm(b.reshape(-1, 1), units, rows.mT)
-        found = found.view(num_draws, width, -1).mT
-    elif rows.stride(1) == 1 != rows.stride(2):  # outputs of such a layer, or what an activation made of them
+    if not has_draws:  # all draws read the same rows: one product
+        units, biases = w.reshape(num_draws * width, depth), None if b is None else b.reshape(-1)
+        if len(rows) >= _MANY_ROWS and max(width, depth) <= _SMALL:
+            found = units @ rows.mT if biases is None else torch.addmm(biases[:, None], units, rows.mT)
+            found = found.view(num_draws, width, -1).mT
+        else:
+            found = F.linear(rows, units, biases).view(-1, num_draws, width).transpose(0, 1)
+    elif rows.stride(1) == 1 != rows.stride(2) and rows.shape[1] > 1:  # a unit's outputs side by side, as above
         found = (w @ rows.mT if b is None else torch.baddbmm(b[..., None], w, rows.mT)).mT
     else:
         found = torch.bmm(rows, w.mT) if b is None else torch.baddbmm(b[:, None], rows, w.mT)

@@ -58,13 +58,16 @@ class Streamed(Predictive):
         """The predictive of some of the inputs; one input keeps its axis."""
         if isinstance(index, int):
             return self[[range(len(self))[index]]]
-        return predicted(self._predict, self._x[index], self._limit)
+        some = self._x[index]
+        return predicted(self._predict, some, self._limit) if len(some) else self._first[:0]
 
     def blocks(self) -> Iterator[Predictive]:
         """Predictives of the inputs block by block, in order."""
-        with torch.no_grad():
-            for part in self._x.split(self._block):
-                yield self._predict(part)
+        for part in self._x.split(self._block):
+            with torch.no_grad():  # not around `yield`, which would leave it on for whoever asks
+                block = self._predict(part)
+            yield block
+            del block
 
     def each(self, function: Callable[..., Any], *values: Any) -> Any:
         """What a function of a predictive gives for every input, joined along the inputs.

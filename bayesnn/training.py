@@ -126,9 +126,9 @@ class Minibatches:
         return math.ceil(self.num_rows / self.size)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        if len(self) == 1:
-            lead = [len(self.generators)] * self.axis
-            yield [tensor.expand(*lead, *tensor.shape) for tensor in self.tensors]
+        if len(self) == 1:  # copies, as a network may overwrite what it is given; several side by side do not
+            several = len(self.generators)
+            yield [t.expand(several, *t.shape) if several else t.clone() for t in self.tensors]
             return
         orders = [torch.randperm(self.num_rows, generator=generator) for generator in self.generators]
         order = torch.stack(orders) if orders else torch.randperm(self.num_rows)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 
 from bayesnn import networks
-from bayesnn.at_draws import at_draws, plan
+from bayesnn.at_draws import _NUMBERS_AT_ONCE, at_draws, plan
 
 
 class Recurrent(nn.Module):
@@ -50,6 +50,63 @@ def test_inputs_of_many_blocks_stay_in_order():
     for s in range(2):
         wanted = functional_call(network, {name: value[s] for name, value in draws.items()}, (x,))
         torch.testing.assert_close(found[s], wanted)
+
+
+class Overwriting(nn.Module):
+    """What torch can vectorise, and changes its inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x -= 1
+        return self.layer(torch.sin(x.mul_(2)))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(
+    ("network", "way"),
+    [
+        (nn.Sequential(nn.ELU(inplace=True), nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 2, 6), nn.Flatten()), "in turn"),
+        (
+            nn.Sequential(nn.Linear(6, 6), nn.LeakyReLU(inplace=True), nn.ELU(inplace=True), nn.Linear(6, 2)),
+            "stacked",
+        ),
+        (nn.Sequential(nn.ELU(inplace=True), nn.Linear(6, 2)), "stacked"),
+        (Overwriting(), "vectorised"),
+    ],
+    ids=["in turn", "stacked", "stacked, first", "vectorised"],
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_network_may_overwrite_its_inputs(network, way, shared, mode, monkeypatch):
+    """The next draw reads them as they were."""
+    monkeypatch.setattr("bayesnn.at_draws._WEIGHTS_AT_ONCE", 6 * 20)
+    monkeypatch.setitem(_NUMBERS_AT_ONCE, "cpu", 4 * 20)
+    torch.manual_seed(0)
+    draws = {name: torch.randn(5, *value.shape) for name, value in network.named_parameters()}
+    first = next(iter(draws))
+    if shared and len(draws) > 2:
+        draws |= {n: v[:1].expand_as(v) for n, v in draws.items() if n[0] == first[0]}
+    x = torch.randn(20, 6)
+    given = x.clone()
+    with mode():
+        assert plan(network, draws, x).way == way
+        assert way == "in turn" or plan(network, draws, x).draws_at_once < 5
+        found = at_draws(network, draws, x, lambda x: x / 2)
+        wanted = [functional_call(network, {n: v[s] for n, v in draws.items()}, (given / 2,)) for s in range(5)]
+    torch.testing.assert_close(found, torch.stack(wanted))
+    assert torch.equal(x, given)
+
+
+def test_outputs_of_a_network_of_ones_own_are_bounded():
+    """A wide layer's, which could be many times the inputs and the weights."""
+    network = nn.Sequential(nn.Linear(1, 1024), nn.Softmax(-1), nn.Linear(1024, 1))
+    draws = {name: torch.randn(1, *value.shape).expand(200, *value.shape) for name, value in network.named_parameters()}
+    draws["2.bias"] = torch.randn(200, 1)
+    chosen = plan(nn.ModuleList([network]), draws, torch.randn(1000, 1))
+    assert chosen.way == "vectorised"
+    assert chosen.draws_at_once * chosen.inputs_at_once * 1024 <= 2**22
 
 
 class Counted(nn.Module):

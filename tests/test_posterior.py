@@ -165,6 +165,14 @@ def test_moving_is_a_copy_that_predicts_and_resamples_the_same(posterior, x):
     assert_close(moments(alone(x)), moments(posterior(x)), rtol=0, atol=0)
 
 
+def test_what_all_draws_share_is_moved_once(posterior):
+    shared = {n: v[:1].expand_as(v) if n.startswith("0") else v for n, v in posterior.weights.items()}
+    moved = replace(posterior, weights=shared).to("cpu").weights
+    assert {name for name, value in moved.items() if value.stride(0) == 0} == {"0.weight", "0.bias"}
+    assert_close(moved, shared, rtol=0, atol=0)
+    assert replace(posterior, weights=shared).to("meta").weights["0.weight"].stride(0) == 0
+
+
 def test_densities_and_new_draws_are_made_where_the_fit_is(posterior):
     """On a device without numbers: what is computed there is seen by its device alone."""
     seen = []

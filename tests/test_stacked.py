@@ -10,7 +10,7 @@ from bayesnn import networks
 from bayesnn.masks import masks_of, with_masks
 from bayesnn.stacked import Stacked
 
-S, N = 4, 7
+S, FEW, MANY = 4, 7, 20
 
 
 def tied():
@@ -64,12 +64,12 @@ NETWORKS = {
 }  # fmt: skip
 
 
-def case(name):
+def case(name, rows=MANY):
     make, shape = NETWORKS[name]
     torch.manual_seed(0)
     network = make().double()
     draws = {n: torch.randn(S, *value.shape, dtype=torch.float64) for n, value in network.named_parameters()}
-    return network, draws, torch.randn(N, *shape, dtype=torch.float64)
+    return network, draws, torch.randn(rows, *shape, dtype=torch.float64)
 
 
 def one_by_one(network, draws, inputs):
@@ -80,9 +80,10 @@ def one_by_one(network, draws, inputs):
 @pytest.mark.parametrize(
     "shared", [(), ("weight", "bias"), ("0.",)], ids=["all differ", "all the same", "first the same"]
 )
+@pytest.mark.parametrize("rows", [1, FEW, MANY])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_outputs_are_those_of_each_network_alone(name, shared):
-    network, draws, x = case(name)
+def test_outputs_are_those_of_each_network_alone(name, rows, shared):
+    network, draws, x = case(name, rows)
     draws = {n: v[:1].expand_as(v) if any(part in n for part in shared) else v for n, v in draws.items()}
     stacked = Stacked.of(network)
     torch.testing.assert_close(stacked(draws, x), one_by_one(network, draws, [x] * S))
@@ -100,14 +101,15 @@ def test_inputs_and_weights_stay_as_they_are(shared):
 
 
 @pytest.mark.parametrize("name", ["perceptron", "relu first", "nested"])
-def test_gradients_are_those_of_each_network_alone(name):
-    network, draws, x = case(name)
+@pytest.mark.parametrize("rows", [FEW, MANY])
+def test_gradients_are_those_of_each_network_alone(name, rows):
+    network, draws, x = case(name, rows)
     leaves = [value.requires_grad_() for value in draws.values()]
     found = torch.autograd.grad(Stacked.of(network)(draws, x).square().sum(), leaves)
     torch.testing.assert_close(found, torch.autograd.grad(one_by_one(network, draws, [x] * S).square().sum(), leaves))
 
 
-@pytest.mark.parametrize("rows", [1, N, 50])
+@pytest.mark.parametrize("rows", [1, FEW, 50])
 def test_masks_are_one_for_each_draw_and_what_is_in_front_of_them_is_run_once(rows):
     """With few rows they are masked, with many the weights behind them."""
     torch.manual_seed(0)

@@ -128,6 +128,24 @@ def test_readers_take_it(name, x):
         same(pit(streamed, y), pit(held, y))
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_none_of_the_inputs_can_be_taken(name, x):
+    none = torch.zeros(len(x), dtype=torch.bool)
+    streamed, held = (predictive[none] for predictive in pair(name, x))
+    assert streamed.batch_shape == held.batch_shape == (0,)
+    assert streamed.num_samples == held.num_samples
+    moment = "probs" if name in ("classes", "labels") else "mean"
+    same(getattr(streamed, moment), getattr(held, moment))
+
+
+def test_asking_for_blocks_leaves_gradients_on(x):
+    streamed, _ = pair("classes", x)
+    next(streamed.blocks())
+    assert torch.is_grad_enabled()
+    assert all(a.batch_shape == b.batch_shape for a, b in zip(streamed.blocks(), streamed.blocks(), strict=True))
+    assert torch.is_grad_enabled()
+
+
 def test_information_gain_streams_the_candidates(x):
     streamed, held = pair("classes", x)
     gain = uncertainty.expected_predictive_information_gain

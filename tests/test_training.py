@@ -64,10 +64,11 @@ def test_batches_are_the_same_whether_rows_are_ordered_at_once(seeds, monkeypatc
 
 
 @pytest.mark.parametrize("at_once", [0, 1 << 20], ids=["batch by batch", "at once"])
-def test_a_batch_may_be_changed_in_place_by_a_network(at_once, monkeypatch):
+@pytest.mark.parametrize("size", [2, 6])
+def test_a_batch_may_be_changed_in_place_by_a_network(size, at_once, monkeypatch):
     monkeypatch.setattr("bayesnn.training._AT_ONCE", at_once)
     weight, data = leaf(2.0), rows(6)
-    for (x,) in Minibatches([data], 2):
+    for (x,) in Minibatches([data], size):
         x += weight
         x.sum().backward()
     assert weight.grad.item() == 6
