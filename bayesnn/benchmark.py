@@ -152,7 +152,7 @@ def _fit(
     model = model_for(split, settings, seed, own_noise=name in OWN_NOISE)
     with warnings.catch_warnings():
         # The loop's own word on Ctrl-C: here an unfinished fit ends the comparison, and is no result.
-        warnings.filterwarnings("ignore", message="stopped by hand")
+        warnings.filterwarnings("ignore", message="stopped by hand|the fit ended while the weight")
         posterior = METHODS[name](
             model,
             split.x_train,

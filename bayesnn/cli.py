@@ -126,7 +126,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         print(f"bayesnn: stopped by hand; what is finished stands in {path}, and the next run goes on", file=sys.stderr)
         return 130
     if options.json:
-        print(json.dumps(uci_table.rows(found), indent=1))
+        print(json.dumps(uci_table.records(found), indent=1))
     else:
         print(f"\n{text_table(uci_table.rows(found))}\n\ncells: {path}")
     return 0
@@ -165,7 +165,8 @@ def _parser() -> argparse.ArgumentParser:
         "convolutional network instead)")  # fmt: skip
     add("--activation", choices=["relu", "silu", "tanh", "gelu"],
         help=f"of the hidden layers (default: {pictures.activation}; uci: {tables.activation})")  # fmt: skip
-    add("--epochs", type=_count, metavar="N", help="passes over the data (default: each method's own choice)")
+    add("--epochs", type=_count, metavar="N",
+        help="passes over the data; swag and sghmc walk on after them (default: each method's own choice)")  # fmt: skip
     add("--samples", type=_count, default=defaults.num_samples, metavar="S",
         help="posterior draws (default: %(default)s)")  # fmt: skip
     add("--out", metavar="FOLDER", help="where to write (default: results/DATA)")

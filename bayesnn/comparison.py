@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayesnn.data import as_training_data
 from bayesnn.evaluation import figures
 from bayesnn.metrics.detection import aurocs
 from bayesnn.predictive import Predictive
 from bayesnn.tables import html_table, text_table
-from bayesnn.tasks import mistakes, resampled, truth
-from bayesnn.uncertainty import scores
+from bayesnn.tasks import beyond_rounding, mistakes, resampled, truth
+from bayesnn.uncertainty import scores, spreads
 
 __all__ = ["Comparison", "compare"]
 
@@ -70,7 +71,7 @@ class Comparison:
 
 
 def compare(
-    posteriors: Mapping[str, Callable[[Any], Predictive]], x_test: Any, y_test: Any, x_ood: Any = None
+    posteriors: Mapping[str, Callable[[Any], Predictive]], x_test: Any, y_test: Any = None, x_ood: Any = None
 ) -> Comparison:
     r"""Put fitted methods beside each other on the same scores, and say where a difference is no more than chance.
 
@@ -81,7 +82,7 @@ def compare(
 
     Args:
         posteriors: Fitted methods by name.
-        x_test: Test inputs ``(N, ...)``.
+        x_test: Test inputs ``(N, ...)``; or a ``Dataset`` or ``DataLoader`` of ``(x, y)``.
         y_test: Their targets.
         x_ood: Inputs from another world, if there are any.
 
@@ -103,6 +104,8 @@ def compare(
         raise TypeError('compare needs fitted methods by name: compare({"svi": posterior}, x_test, y_test).')
     if not posteriors:
         raise ValueError('compare needs one fitted method at least: compare({"svi": posterior}, x_test, y_test).')
+    if y_test is None:
+        x_test, y_test = as_training_data(x_test)
     rows, noise = [], {}
     for name, posterior in posteriors.items():
         started = time.perf_counter()
@@ -130,7 +133,8 @@ def _noise(predictive: Predictive, y: Any, outside: Predictive | None) -> dict[s
     if len(target) < _FEWEST:
         return {}
     found: dict[str, Tensor] = {"nll": -predictive.log_prob(target)}
-    here, wrong = scores(predictive), mistakes(predictive, target).cpu()
+    scale = spreads(predictive)
+    here, wrong = scores(predictive, scale), mistakes(predictive, target).cpu()
     if predictive.has_enumerate_support:
         right = (predictive.mode == target).double()
         found["accuracy"] = right if right.ndim == 1 else right.mean(1)
@@ -142,9 +146,10 @@ def _noise(predictive: Predictive, y: Any, outside: Predictive | None) -> dict[s
     if outside is not None and len(outside) >= _FEWEST:
         is_outside = torch.arange(len(predictive) + len(outside)) >= len(predictive)
         weights = resampled(is_outside, _BOOTSTRAP)
-        for name, there in scores(outside).items():
-            joined = torch.cat([here[name], there.to(here[name])]).cpu()
-            found[f"ood_auroc_{name}"] = aurocs(joined, is_outside, weights)
+        for name, there in scores(outside, scale).items():
+            joined = beyond_rounding(torch.cat([here[name], there.to(here[name])]).cpu())
+            if not bool(joined.isnan().any()):
+                found[f"ood_auroc_{name}"] = aurocs(joined, is_outside, weights)
     return {name: value.detach().cpu().double() for name, value in found.items()}
 
 

@@ -10,10 +10,15 @@ from torch import Tensor
 from bayesnn.data import as_training_data
 from bayesnn.predictive import Predictive, expect_predictive
 
-__all__ = ["Posterior", "predicted"]
+__all__ = ["Posterior", "predicted", "within"]
 
 Posterior = Callable[[Any], Predictive]
 """A fitted method: a function of the inputs."""
+
+
+def within(posterior: Posterior, x: Any, memory: str | int | None) -> Predictive:
+    """Predictions within so much memory, of a method that can be told; ``None`` leaves it to the method."""
+    return posterior(x) if memory is None else posterior(x, memory=memory)  # type: ignore[call-arg]
 
 
 def predicted(posterior: Posterior, x: Any, y: Any = None) -> tuple[Predictive, Tensor]:

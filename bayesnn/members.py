@@ -12,9 +12,9 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, MixtureSameFamily
+from torch.distributions import Distribution, Independent, MixtureSameFamily
 
-__all__ = ["concatenate", "mapped", "stack", "unpack"]
+__all__ = ["concatenate", "mapped", "marginal", "stack", "unpack"]
 
 Pack = Callable[[Sequence[Tensor]], Distribution]
 
@@ -118,3 +118,8 @@ _REDUNDANT: dict[frozenset[str], tuple[str, ...]] = {
         "precision_matrix",
     ),
 }
+
+
+def marginal(distribution: Distribution) -> Distribution:
+    """Each target dimension for itself."""
+    return distribution.base_dist if isinstance(distribution, Independent) else distribution

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, constraints
+from torch.distributions import Distribution, constraints
 
 from bayesnn import members as parts
 from bayesnn import quantiles
+from bayesnn.data import on_device
+from bayesnn.members import marginal
 
 __all__ = ["Predictive", "expect_predictive"]
 
@@ -28,6 +31,7 @@ class Predictive(Distribution):
             The members then stand for it in what asks for single draws, and their moments must agree with it.
 
     Raises:
+        TypeError: If the members are no distribution.
         ValueError: If the members have no draw and input axes, or the mixture is not of their shape.
 
     Example:
@@ -40,6 +44,8 @@ class Predictive(Distribution):
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 - torch's own way
 
     def __init__(self, members: Distribution, mixture: Distribution | None = None) -> None:
+        if not isinstance(members, Distribution):
+            raise TypeError(f"members must be a torch Distribution of all draws; got {type(members).__name__}.")
         if len(members.batch_shape) != 2:
             raise ValueError(
                 f"members must have batch shape (S, N), draws by inputs; got {tuple(members.batch_shape)}. "
@@ -60,7 +66,7 @@ class Predictive(Distribution):
         super().__init__(torch.Size(members.batch_shape[1:]), members.event_shape, validate_args=False)
 
     def __repr__(self) -> str:
-        family = type(_marginal(self._example)).__name__
+        family = type(marginal(self._example)).__name__
         return f"Predictive({family}, S={self.num_samples}, N={len(self)}, event={tuple(self.event_shape)})"
 
     def __len__(self) -> int:
@@ -68,10 +74,7 @@ class Predictive(Distribution):
 
     def __getitem__(self, index: int | Tensor | slice | Sequence[int]) -> Predictive:
         """The predictive of some of the inputs; one input keeps its axis."""
-        if isinstance(index, int):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"there are {len(self)} inputs; got index {index}.")
-            index = [index]
+        index = self._rows(index)
         mixture = None if self.mixture is None else parts.mapped(lambda t: t[index], self.mixture)
         return Predictive(parts.mapped(lambda t: t[:, index], self.members), mixture)
 
@@ -92,8 +95,9 @@ class Predictive(Distribution):
 
     def to(self, device: torch.device | str) -> Predictive:
         """The same predictive on another device."""
-        mixture = None if self.mixture is None else parts.mapped(lambda t: t.to(device), self.mixture)
-        return Predictive(parts.mapped(lambda t: t.to(device), self.members), mixture)
+        target = on_device(device, self.device)
+        mixture = None if self.mixture is None else parts.mapped(lambda t: t.to(target), self.mixture)
+        return Predictive(parts.mapped(lambda t: t.to(target), self.members), mixture)
 
     @staticmethod
     def concatenate(predictives: Sequence[Predictive]) -> Predictive:
@@ -105,7 +109,7 @@ class Predictive(Distribution):
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
         """Whether a target is one of finitely many values."""
-        return bool(_marginal(self._example).has_enumerate_support)
+        return bool(marginal(self._example).has_enumerate_support)
 
     @property
     def support(self) -> constraints.Constraint | None:
@@ -114,7 +118,7 @@ class Predictive(Distribution):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values a target (each label for itself) can take, ``(C, N)`` or ``(C, N, D)``; with ones unexpanded."""
-        values = _marginal(self._example).enumerate_support(expand=False)[:, 0]
+        values = marginal(self._example).enumerate_support(expand=False)[:, 0]
         return values.expand((len(values), *self.batch_shape, *self.event_shape)) if expand else values
 
     @property
@@ -137,14 +141,14 @@ class Predictive(Distribution):
             raise NotImplementedError(
                 "class probabilities need a finite support; this predictive is over real targets."
             )
-        marginal = _marginal(self.members)
-        return torch.stack([marginal.log_prob(value) for value in marginal.enumerate_support(expand=False)], dim=-1)
+        each = marginal(self.members)
+        return torch.stack([each.log_prob(value) for value in each.enumerate_support(expand=False)], dim=-1)
 
     @property
     def mode(self) -> Tensor:
         """The most probable value ``(N,)``. Finite support only."""
         best = self.log_probs.argmax(-1)  # which says so where there are no classes
-        return _marginal(self._example).enumerate_support(expand=False).flatten()[best]
+        return marginal(self._example).enumerate_support(expand=False).flatten()[best]
 
     @property
     def mean(self) -> Tensor:
@@ -166,7 +170,7 @@ class Predictive(Distribution):
         Raises:
             ValueError: If ``value`` does not have one target for each input, or one lies where none can.
         """
-        quantiles.check_inside(_marginal(self.members), self.checked(value))
+        quantiles.check_inside(marginal(self.members), self.checked(value))
         if self.mixture is not None:
             return self.mixture.log_prob(self.checked(value))
         return _log_mean_exp(self.members.log_prob(self._beside_draws(value)), axis=-2)
@@ -174,8 +178,8 @@ class Predictive(Distribution):
     def cdf(self, value: Tensor) -> Tensor:
         """Distribution function of each target dimension for itself, shape of ``value``."""
         if self.mixture is not None:
-            return quantiles.cdf(_marginal(self.mixture), self.checked(value))
-        return quantiles.cdf(_marginal(self.members), self._beside_draws(value)).mean(-2 - len(self.event_shape))
+            return quantiles.cdf(marginal(self.mixture), self.checked(value))
+        return quantiles.cdf(marginal(self.members), self._beside_draws(value)).mean(-2 - len(self.event_shape))
 
     def icdf(self, value: Tensor | float) -> Tensor:
         """Quantiles of each target dimension for itself.
@@ -193,13 +197,12 @@ class Predictive(Distribution):
         level = torch.as_tensor(value, dtype=self.mean.dtype, device=self.mean.device)
         if not bool(((level > 0) & (level < 1)).all()):
             raise ValueError("a quantile's level must lie between 0 and 1; for the 90 % quantile write 0.9.")
-        shape = torch.broadcast_shapes(level.shape, self.batch_shape + self.event_shape)
-        level = level.expand(shape)
+        level = level.expand(torch.broadcast_shapes(level.shape, self.batch_shape + self.event_shape))
         if self.mixture is not None:
-            return quantiles.icdf(_marginal(self.mixture), level)
-        if len(shape) > len(self.batch_shape + self.event_shape):
+            return quantiles.icdf(marginal(self.mixture), level)
+        if level.ndim > len(self.batch_shape + self.event_shape):
             return torch.stack([self.icdf(part) for part in level])
-        return quantiles.mixture_icdf(_marginal(self.members), level)
+        return quantiles.mixture_icdf(marginal(self.members), level)
 
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """The central interval that holds ``level`` of the probability, of each target dimension for itself.
@@ -218,9 +221,8 @@ class Predictive(Distribution):
         if self.mixture is not None:
             return self.mixture.sample(shape)
         tensors, pack = parts.unpack(self.members)
-        device = tensors[0].device
-        chosen = torch.randint(self.num_samples, (shape.numel(), len(self)), device=device)
-        inputs = torch.arange(len(self), device=device)
+        chosen = torch.randint(self.num_samples, (shape.numel(), len(self)), device=self.device)
+        inputs = torch.arange(len(self), device=self.device)
         drawn = pack([t[chosen, inputs] for t in tensors]).sample()
         return drawn.reshape(shape + self.batch_shape + self.event_shape)
 
@@ -240,6 +242,13 @@ class Predictive(Distribution):
             raise NotImplementedError("the entropy of a mixture of counts has no closed form; use bayesnn.decompose.")
         return quantiles.mixture_entropy(self.members)
 
+    def _rows(self, index: Any) -> Any:
+        if not isinstance(index, int):
+            return index
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"there are {len(self)} inputs; got index {index}.")
+        return [index]
+
     def _member_moment(self, name: str) -> Tensor:
         moment = getattr(self.members, name)
         if self.has_enumerate_support and bool(moment.isnan().all()):
@@ -250,9 +259,11 @@ class Predictive(Distribution):
         """Targets for these inputs, on their device and in their type; ``(N, 1)`` and ``(N,)`` are one for one target.
 
         Raises:
-            ValueError: If there is not one target for each input, or a class is no whole number.
+            ValueError: If there is not one target for each input, one is NaN, or a class is no whole number.
         """
         y = torch.as_tensor(y, device=self.device)
+        if y.is_floating_point() and bool(y.isnan().any()):
+            raise ValueError(f"targets must be numbers; got {int(y.isnan().sum())} NaN. Leave their rows out.")
         wanted = self.batch_shape + self.event_shape
         if y.shape == (len(self), 1) and not self.event_shape:
             y = y[:, 0]
@@ -265,14 +276,8 @@ class Predictive(Distribution):
             )
         if not self.has_enumerate_support:
             return y.to(self._example.mean.dtype)
-        if y.is_floating_point() and not bool((y == y.round()).all()):
-            raise ValueError("class labels must be whole numbers; got fractions.")
-        classes = _marginal(self._example).enumerate_support(expand=False).flatten()
-        if y.numel() and (int(y.min()) < int(classes.min()) or int(y.max()) > int(classes.max())):
-            raise ValueError(
-                f"class labels must lie in [{int(classes.min())}, {int(classes.max())}], the classes that were "
-                f"predicted; got values from {int(y.min())} to {int(y.max())}."
-            )
+        classes = marginal(self._example).enumerate_support(expand=False).flatten()
+        quantiles.check_labels(y, classes)
         return y.to(classes.dtype)
 
     def _beside_draws(self, value: Tensor) -> Tensor:
@@ -293,8 +298,3 @@ def expect_predictive(value: object) -> None:
 
 def _log_mean_exp(log_values: Tensor, axis: int = 0) -> Tensor:
     return log_values.logsumexp(axis) - math.log(log_values.shape[axis])
-
-
-def _marginal(distribution: Distribution) -> Distribution:
-    """Each target dimension for itself."""
-    return distribution.base_dist if isinstance(distribution, Independent) else distribution

@@ -13,7 +13,7 @@ from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 from torch.distributions import Beta, Distribution, Gamma, NegativeBinomial, Poisson, StudentT
 
-__all__ = ["cdf", "check_inside", "icdf", "mixture_entropy", "mixture_icdf"]
+__all__ = ["cdf", "check_inside", "check_labels", "icdf", "mixture_entropy", "mixture_icdf"]
 
 _STEPS = 100
 """Bound on the steps of a search: halving alone needs some 60 in double precision, with Newton's steps 5 to 10."""
@@ -82,6 +82,17 @@ def mixture_entropy(members: Distribution) -> Tensor:
         log_density = torch.stack([members.log_prob(y).logsumexp(0) for y in at]) - math.log(len(at))
         entropy -= weight / 2 * log_density.mean(0)
     return entropy
+
+
+def check_labels(y: Tensor, classes: Tensor) -> None:
+    """Refuse labels that are none of the classes."""
+    if y.is_floating_point() and not bool((y == y.round()).all()):
+        raise ValueError("class labels must be whole numbers; got fractions.")
+    if y.numel() and (int(y.min()) < int(classes.min()) or int(y.max()) > int(classes.max())):
+        raise ValueError(
+            f"class labels must lie in [{int(classes.min())}, {int(classes.max())}], the classes that were predicted; "
+            f"got values from {int(y.min())} to {int(y.max())}."
+        )
 
 
 def check_inside(distribution: Distribution, value: Tensor) -> None:

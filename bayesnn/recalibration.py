@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Laplace, Normal, StudentT
 
-from bayesnn.held_out import Posterior, predicted
+from bayesnn.held_out import Posterior, predicted, within
 from bayesnn.members import mapped
 from bayesnn.predictive import Predictive
 from bayesnn.streamed import Streamed
@@ -52,16 +52,21 @@ class TemperatureScaled:
         )
 
     @torch.no_grad()
-    def __call__(self, x: Any) -> Predictive:
+    def __call__(self, x: Any, *, memory: str | int | None = None) -> Predictive:
         """Predict, with every member tempered.
 
         Args:
             x: Inputs, as the fitted method takes them.
+            memory: What the predictions of all draws may take, as the fitted method takes it.
 
         Returns:
             A predictive of as many members, in the units of ``y``.
         """
-        return tempered(self.posterior(x), self.temperature)
+        return tempered(within(self.posterior, x, memory), self.temperature)
+
+    def plan(self, x: Any, *, memory: str | int | None = None) -> Any:
+        """How the fitted method would predict, see `WeightPosterior.plan`."""
+        return self.posterior.plan(x, memory=memory)  # type: ignore[attr-defined]
 
     @property
     def num_samples(self) -> int:

@@ -23,11 +23,9 @@ _BLOCK = 2**24
 _FEW = 100
 """Inputs that are predicted straight away. Of more, the members of one tell first how much memory all will take."""
 
-_AT_ONCE = 1000
-"""Inputs predicted in one go where all members are held."""
-
-_AT_ONCE_OF_ITS_OWN = 10_000
-"""The same of a model that goes through its inputs in blocks itself: to join members costs a fifth of making them."""
+_AT_ONCE, _AT_ONCE_OF_ITS_OWN = 1000, 10_000
+"""Inputs predicted in one go where all members are held; and of a model that goes through its inputs in blocks itself,
+as to join members costs a fifth of making them."""
 
 
 class Streamed(Predictive):
@@ -56,9 +54,7 @@ class Streamed(Predictive):
 
     def __getitem__(self, index: Any) -> Predictive:
         """The predictive of some of the inputs; one input keeps its axis."""
-        if isinstance(index, int):
-            return self[[range(len(self))[index]]]
-        some = self._x[index]
+        some = self._x[self._rows(index)]
         return predicted(self._predict, some, self._limit) if len(some) else self._first[:0]
 
     def blocks(self) -> Iterator[Predictive]:
@@ -91,7 +87,7 @@ class Streamed(Predictive):
 
     def mapped(self, function: Callable[[Predictive], Predictive]) -> Streamed:
         """The predictive whose blocks are what a function makes of these."""
-        return Streamed(lambda x: function(self._predict(x)), self._x, self._block, self._limit)
+        return Streamed(functools.partial(_then, function, self._predict), self._x, self._block, self._limit)
 
     @property
     def members(self) -> Distribution:
@@ -118,7 +114,7 @@ class Streamed(Predictive):
 
     def to(self, device: torch.device | str) -> Predictive:
         """The same predictive on another device: blocks are moved as they are made."""
-        return self.mapped(lambda block: block.to(device))
+        return self.mapped(functools.partial(Predictive.to, device=device))
 
     @functools.cached_property
     def log_probs(self) -> Tensor:
@@ -166,8 +162,9 @@ class Streamed(Predictive):
             return self.each(lambda block: function(block, values))
         axis = values.ndim - len(shape)
         rows = values.expand(*values.shape[:axis], *shape).movedim(axis, 0)
-        found = self.each(lambda block, own: function(block, own.movedim(0, axis)).movedim(axis, 0), rows)
-        return found.movedim(0, axis)
+        return self.each(lambda block, own: function(block, own.movedim(0, axis)).movedim(axis, 0), rows).movedim(
+            0, axis
+        )
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -203,8 +200,7 @@ def predicted(
         memory: See `memory_limit`.
         in_blocks: Whether ``predict`` goes through its inputs in blocks itself.
     """
-    limit = memory_limit(memory, x.device)
-    few = predict(x if len(x) <= _FEW else x[:1])
+    limit, few = memory_limit(memory, x.device), predict(x if len(x) <= _FEW else x[:1])
     each = _bytes(few)
     if each * len(x) > limit:
         return Streamed(predict, x, _block(each, limit), limit)
@@ -256,10 +252,13 @@ def planned(
         network: How the network runs at all draws, where that is known.
     """
     limit, few = memory_limit(memory, x.device), predict(x[:1])
-    each = _bytes(few)
-    size = each * len(x)
+    size = (each := _bytes(few)) * len(x)
     block = len(x) if size <= limit else _block(each, limit)
     return PredictionPlan(few.num_samples, len(x), size, limit, block, "" if network is None else str(network))
+
+
+def _then(function: Callable[[Predictive], Predictive], predict: Callable[[Tensor], Predictive], x: Tensor) -> Any:
+    return function(predict(x))
 
 
 def _block(each: int, limit: int) -> int:

@@ -16,14 +16,29 @@ from bayesnn.data import as_targets
 from bayesnn.metrics.detection import aupr, auroc, aurocs, fpr95
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.tables import html_table, text_table
-from bayesnn.uncertainty import all_scores
+from bayesnn.uncertainty import all_scores, spreads
 
-__all__ = ["Detection", "detection", "misclassification", "mistakes", "out_of_distribution", "resampled", "truth"]
+__all__ = [
+    "Detection",
+    "beyond_rounding",
+    "detection",
+    "misclassification",
+    "mistakes",
+    "out_of_distribution",
+    "resampled",
+    "truth",
+]
 
 NUM_BOOTSTRAP = 200
 """Resamples behind an interval: their ends are then known to about a tenth of the interval's width."""
 
-_LEVEL = 0.95
+_LEVEL, _FEWEST = 0.95, 20
+
+_FIGURES = ("auroc", "auroc_low", "auroc_high", "aupr", "aupr_rest", "fpr95")
+
+_ROUNDING = 32
+"""Scores that differ by no more than so many of the last digits of a number are one: noise that is the same for all
+inputs, averaged over draws, comes out a digit more or less by the place of the input."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +144,8 @@ def misclassification(
     """
     expect_predictive(predictive)
     name = "misclassification" if predictive.has_enumerate_support else f"the largest {100 * largest:g} % of errors"
-    return detection(name, all_scores(predictive), mistakes(predictive, y, largest), num_bootstrap)
+    by_score = all_scores(predictive, scale=spreads(predictive))
+    return detection(name, by_score, mistakes(predictive, y, largest), num_bootstrap)
 
 
 def mistakes(predictive: Predictive, y: Any, largest: float = 0.1) -> Tensor:
@@ -173,7 +189,8 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
     expect_predictive(outside)
     if _kind(inside) != _kind(outside):
         raise ValueError(f"inside and outside must be of one posterior; got {inside!r} and {outside!r}.")
-    here, there = all_scores(inside), all_scores(outside)
+    scale = spreads(inside)
+    here, there = all_scores(inside, scale=scale), all_scores(outside, scale=scale)
     joined = {name: torch.cat([here[name], there[name].to(here[name])]) for name in here}
     is_outside = torch.arange(len(inside) + len(outside)) >= len(inside)
     return detection("out-of-distribution", joined, is_outside, num_bootstrap)
@@ -181,14 +198,20 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
 
 def detection(task: str, by_score: Mapping[str, Tensor], positive: Tensor, num_bootstrap: int = 0) -> Detection:
     """The record of a task: each score's figures, with intervals where there are resamples."""
-    if not isinstance(num_bootstrap, int) or num_bootstrap < 0:
-        raise ValueError(f"num_bootstrap must be a whole number, 0 or more; got {num_bootstrap!r}.")
+    if not isinstance(num_bootstrap, int) or not (num_bootstrap == 0 or num_bootstrap >= _FEWEST):
+        raise ValueError(
+            f"num_bootstrap must be {_FEWEST} or more, or an interval means nothing, or 0 for none; got "
+            f"{num_bootstrap!r}. Write num_bootstrap={NUM_BOOTSTRAP}."
+        )
     positive = positive.cpu()
     count = int(positive.sum())
     weights = resampled(positive, num_bootstrap) if num_bootstrap and 0 < count < len(positive) else None
     found: dict[str, dict[str, float]] = {}
     for name, score in by_score.items():
-        at = score.detach().cpu().double()
+        at = beyond_rounding(score.detach().cpu())
+        if bool(at.isnan().any()):  # as the variance of a Cauchy: no order, no figure
+            found[name] = dict.fromkeys(_FIGURES if num_bootstrap else _FIGURES[:1] + _FIGURES[3:], math.nan)
+            continue
         figures = {"auroc": float(auroc(at, positive))}
         if num_bootstrap:
             figures["auroc_low"] = figures["auroc_high"] = math.nan
@@ -199,6 +222,15 @@ def detection(task: str, by_score: Mapping[str, Tensor], positive: Tensor, num_b
         figures |= {"aupr": float(aupr(at, positive)), "aupr_rest": float(aupr(-at, ~positive))}
         found[name] = figures | {"fpr95": float(fpr95(at, positive))}
     return Detection(task, found, count, len(positive) - count)
+
+
+def beyond_rounding(score: Tensor) -> Tensor:
+    """Scores in double precision ``(N,)``; all one where they differ by rounding alone."""
+    if not len(score):
+        return score.double()
+    width, digits = score.max() - score.min(), torch.finfo(score.dtype).eps * score.abs().max()
+    is_one = bool(width.isfinite() & (width <= _ROUNDING * digits))
+    return torch.zeros_like(score, dtype=torch.float64) if is_one else score.double()
 
 
 def resampled(positive: Tensor, number: int, seed: int = 0) -> Tensor:

@@ -20,7 +20,10 @@ from bayesnn.published import PUBLISHED
 from bayesnn.settings import checked
 from bayesnn.workers import workers
 
-__all__ = ["Cell", "finished", "rows", "run"]
+__all__ = ["Cell", "finished", "records", "rows", "run"]
+
+_START = '{"data": "'
+"""How the line of a cell begins."""
 
 
 @dataclass(frozen=True, order=True)
@@ -106,29 +109,34 @@ def finished(path: Path) -> dict[Cell, dict[str, float]]:
         ValueError: If the file holds anything else.
     """
     cells: dict[Cell, dict[str, float]] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = text.splitlines()
     for number, line in enumerate(lines):
         try:
             entry = json.loads(line)
             cell = Cell(entry["data"], entry["method"], entry["split"], entry["protocol"], tuple(entry["hidden"]))
             cells[cell] = {name: math.nan if value is None else value for name, value in entry["figures"].items()}
         except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines) - 1:
+            if number == len(lines) - 1 and _START.startswith(line[: len(_START)]) and not text.endswith("\n"):
                 path.write_text("".join(f"{whole}\n" for whole in lines[:-1]), encoding="utf-8")
                 break
             raise ValueError(
                 f"line {number + 1} of {path} is no cell of this benchmark. Write --out with another file."
             ) from error
+    else:
+        if text and not text.endswith("\n"):  # cut short by its last character alone
+            path.write_text(f"{text}\n", encoding="utf-8")
     return cells
 
 
-def rows(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
-    """A row for each set, method and protocol, with what was published below them.
+def records(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
+    """A record for each set, method and protocol, with what was published behind them.
 
     Returns:
-        ``RMSE`` in the units of the target and ``log-likelihood`` in nats, mean ± standard error over the splits.
+        ``rmse`` in the units of the target and ``log_likelihood`` in nats, means over the ``splits``, and their
+        standard errors, ``None`` of a single split. What was published says no number of splits.
     """
-    table: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     names = list(dict.fromkeys((cell.method, cell.protocol, cell.hidden) for cell in cells))
     for data in (name for name in UCI if any(cell.data == name for cell in cells)):
         for method, protocol, hidden in names:
@@ -136,11 +144,25 @@ def rows(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
             own = [found for c, found in cells.items() if (c.data, c.method, c.protocol, c.hidden) == wanted]
             if own:
                 label = f"{method}, {protocol}" + ("" if hidden == (50,) else f", {'-'.join(map(str, hidden))}")
-                rmse, likelihood = ([figures[name] for figures in own] for name in ("rmse", "nll"))
-                table.append(_row(data, label, *_spread(rmse), *_spread([-value for value in likelihood]), len(own)))
+                rmse, likelihood = _spread([one["rmse"] for one in own]), _spread([-one["nll"] for one in own])
+                found.append(_record(data, label, *rmse, *likelihood, len(own)))
         for source, published in PUBLISHED.items():
-            table.append(_row(data, f"published: {source}", *published[data], None))
-    return table
+            found.append(_record(data, f"published: {source}", *published[data], None))
+    return found
+
+
+def rows(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
+    """The `records` as a table is to show them: mean ± standard error."""
+    return [
+        {
+            "set": one["set"],
+            "method": one["method"],
+            "RMSE": _with_error(one["rmse"], one["rmse_error"], 4 if one["rmse"] < 0.2 else 3),
+            "log-likelihood": _with_error(one["log_likelihood"], one["log_likelihood_error"], 3),
+            "splits": one["splits"],
+        }
+        for one in records(cells)
+    ]
 
 
 def _results(todo: Sequence[Cell], folder: str | None, pool: Any) -> Iterator[tuple[Cell, dict[str, float]]]:
@@ -157,27 +179,34 @@ def _figures(cell: Cell, folder: str | None) -> dict[str, float]:
     return figures_of(cell.method, replace(cell.settings, folder=folder), cell.split)
 
 
-def _row(
-    data: str, method: str, rmse: float, rmse_error: float, fit: float, fit_error: float, count: int | None
+def _record(
+    data: str,
+    method: str,
+    rmse: float,
+    rmse_error: float | None,
+    fit: float,
+    fit_error: float | None,
+    count: int | None,
 ) -> dict[str, Any]:
-    decimals = 4 if rmse < 0.2 else 3
     return {
         "set": data,
         "method": method,
-        "RMSE": _with_error(rmse, rmse_error, decimals),
-        "log-likelihood": _with_error(fit, fit_error, 3),
+        "rmse": rmse,
+        "rmse_error": rmse_error,
+        "log_likelihood": fit,
+        "log_likelihood_error": fit_error,
         "splits": count,
     }
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float]:
+def _spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and standard error, which one split does not tell; as published, the deviation has the divisor n."""
-    error = float(np.std(values) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+    error = float(np.std(values) / math.sqrt(len(values))) if len(values) > 1 else None
     return float(np.mean(values)), error
 
 
-def _with_error(mean: float, error: float, decimals: int) -> str:
-    return f"{mean:.{decimals}f}" + ("" if math.isnan(error) else f" ± {error:.{decimals}f}")
+def _with_error(mean: float, error: float | None, decimals: int) -> str:
+    return f"{mean:.{decimals}f}" + ("" if error is None else f" ± {error:.{decimals}f}")
 
 
 def _key(cell: Cell) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Every measure grows with uncertainty. Entropies are in nats, variances in square
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from bayesnn.decompositions import (
@@ -32,6 +33,7 @@ __all__ = [
     "mutual_information",
     "predictive_entropy",
     "scores",
+    "spreads",
     "variance_decomposition",
     "variation_ratio",
     "zero_one_decomposition",
@@ -115,11 +117,12 @@ def variation_ratio(predictive: Predictive) -> Tensor:
     return _mean_over_labels((len(log_probs) - counts.amax(-1)) / len(log_probs))
 
 
-def scores(predictive: Predictive) -> dict[str, Tensor]:
+def scores(predictive: Predictive, scale: Tensor | None = None) -> dict[str, Tensor]:
     """The uncertainty of each input in every way the reports compare detectors by, by name; each ``(N,)``.
 
     Classes: ``max_probability``, ``entropy``, ``mutual_information``. Real targets: ``total``, ``aleatoric`` and
-    ``epistemic`` standard deviation, in the units of ``y`` (over several targets, the root of the mean variance).
+    ``epistemic`` standard deviation, in the units of ``y``; over several targets the root of the mean variance, which
+    the target of the largest unit decides, unless ``scale`` says in which units each of them is told, as `spreads`.
     `all_scores` has more.
     """
     if predictive.has_enumerate_support:
@@ -130,15 +133,40 @@ def scores(predictive: Predictive) -> dict[str, Tensor]:
         }
     parts = variance_decomposition(predictive)
     variances = {"total": parts.total, "aleatoric": parts.aleatoric, "epistemic": parts.epistemic}
+    if scale is not None:
+        variances = {name: v / scale.to(v).square() for name, v in variances.items()}
     return {name: (v if v.ndim == 1 else v.mean(1)).sqrt() for name, v in variances.items()}
 
 
+def spreads(predictive: Predictive) -> Tensor | None:
+    r"""Standard deviation of each of several real targets, whatever the input ``(D,)``, in the units of ``y``.
+
+    .. math:: \sqrt{\frac1N \sum_n \operatorname{Var}[y_n] + \operatorname{Var}_n \big[\mathbb{E}[y_n]\big]}
+
+    by the law of total variance: the scale in which uncertainties of targets in different units can be put together.
+
+    Returns:
+        1 where there is no spread, or no finite one; ``None`` for one target, and for classes.
+
+    Example:
+        >>> import torch
+        >>> two = torch.distributions.Normal(torch.tensor([[[0.0, 0.0], [0.0, 600.0]]]), torch.tensor([1.0, 400.0]))
+        >>> spreads(Predictive(torch.distributions.Independent(two, 1)))
+        tensor([  1., 500.])
+    """
+    if predictive.has_enumerate_support or not predictive.event_shape:
+        return None
+    found = (predictive.variance.mean(0) + predictive.mean.var(0, correction=0)).sqrt()
+    return torch.where((found > 0) & found.isfinite(), found, 1.0)
+
+
 @blockwise
-def all_scores(predictive: Predictive) -> dict[str, Tensor]:
+def all_scores(predictive: Predictive, scale: Tensor | None = None) -> dict[str, Tensor]:
     """The uncertainty of each input in every way this package knows from one predictive, by name; each ``(N,)``.
 
     Args:
         predictive: Members with batch shape ``(S, N)``.
+        scale: Units of several real targets, see `scores`.
 
     Returns:
         Classes: ``max_probability``, ``entropy``, ``expected_entropy``, ``mutual_information``, ``variation_ratio``,
@@ -156,7 +184,7 @@ def all_scores(predictive: Predictive) -> dict[str, Tensor]:
     expect_predictive(predictive)
     if not predictive.has_enumerate_support:
         known = predictive.mixture is not None and not predictive.event_shape
-        return scores(predictive) | ({"entropy": predictive.entropy()} if known else {})
+        return scores(predictive, scale) | ({"entropy": predictive.entropy()} if known else {})
     entropy, brier = entropy_decomposition(predictive), brier_decomposition(predictive)
     zero_one = zero_one_decomposition(predictive)
     return {

@@ -7,6 +7,7 @@ import pytest
 import torch
 from made_up import CLASSES, ELSEWHERE, LABELS, LOC, LOGITS, OTHER_LOGITS, REALS, SCALE, TARGETS, N, random
 from torch.distributions import Categorical, Normal
+from torch.utils.data import DataLoader, TensorDataset
 
 from bayesnn import BayesianNeuralNetwork, fit_map, likelihoods, networks
 from bayesnn.comparison import compare
@@ -38,6 +39,9 @@ def test_compare_puts_every_score_in_the_row_of_its_method():
 def test_compare_leaves_out_what_there_is_not():
     row = compare({"reals": lambda x: REALS}, torch.zeros(N, 1), TARGETS).rows[0]
     assert set(row) == {*evaluate(REALS, TARGETS), "method", "elbo_per_datum", "fit_seconds", "predict_seconds"}
+    loader = DataLoader(TensorDataset(torch.zeros(N, 1), TARGETS), batch_size=7)
+    found = compare({"reals": lambda x: REALS}, loader).rows[0]
+    assert {name: found[name] for name in ("nll", "rmse")} == {name: row[name] for name in ("nll", "rmse")}
 
 
 def test_compare_takes_fitted_methods_and_becomes_a_frame():

@@ -101,7 +101,7 @@ def test_targets_come_in_any_form(form):
         (lambda: evaluate(CLASSES, LABELS + 0.5), ValueError, "label|class|whole|support"),
         (lambda: misclassification(CLASSES, LABELS[1:]), ValueError, "one row per input"),
         (lambda: misclassification(REALS, TARGETS, largest=1.5), ValueError, "largest must be a share of the errors"),
-        (lambda: misclassification(CLASSES, LABELS, num_bootstrap=-1), ValueError, "num_bootstrap must be a whole"),
+        (lambda: misclassification(CLASSES, LABELS, num_bootstrap=-1), ValueError, "num_bootstrap must be 20 or more"),
         (lambda: out_of_distribution(CLASSES, REALS), ValueError, "inside and outside must be of one posterior"),
         (
             lambda: out_of_distribution(REALS, Predictive(Independent(Normal(LOC[..., None], 1.0), 1))),

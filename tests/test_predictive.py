@@ -390,6 +390,19 @@ def test_members_without_draws_by_inputs_are_refused(shape, words):
         Predictive(Normal(torch.zeros(shape), 1.0))
 
 
+def test_members_are_a_distribution_and_devices_are_here():
+    with pytest.raises(TypeError, match="members must be a torch Distribution of all draws; got Tensor"):
+        Predictive(torch.zeros(S, N))
+    with pytest.raises(ValueError, match=r"device must be one that is here \(cpu.*; got 'nowhere'"):
+        predictive_of(Normal, S, N).to("nowhere")
+
+
+@pytest.mark.parametrize("ask", ["log_prob", "cdf", "checked"])
+def test_targets_are_numbers(ask):
+    with pytest.raises(ValueError, match=r"targets must be numbers; got 1 NaN\. Leave"):
+        getattr(predictive_of(Normal, S, N), ask)(torch.tensor([0.0, 1.0, 2.0, 3.0, math.nan]))
+
+
 @pytest.mark.parametrize("name", ["probs", "log_probs", "member_log_probs", "mode"])
 def test_real_targets_have_no_classes(name):
     with pytest.raises(NotImplementedError, match="need a finite support; this predictive is over real targets"):

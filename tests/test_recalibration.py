@@ -18,6 +18,7 @@ from torch.distributions import (
     StudentT,
 )
 
+from bayesnn.conformal import conformal_intervals
 from bayesnn.members import mapped, unpack
 from bayesnn.predictive import Predictive
 from bayesnn.recalibration import temperature_scaled, tempered
@@ -220,6 +221,30 @@ def test_it_reads_like_the_method_it_scales():
     bare = temperature_scaled(table(Predictive(CASES["classes"][0])), ROWS, LABELS)
     assert bare.history is None
     assert bare.summary == {"temperature": bare.temperature}
+
+
+class Planned:
+    """A fitted method that can be told its memory."""
+
+    num_samples = S
+
+    def __call__(self, x, *, memory="1GB"):
+        self.told = memory
+        return Predictive(CASES["normal"][0])[x[:, 0].long()]
+
+    def plan(self, x, *, memory=None):
+        return f"{len(x)} inputs within {memory}"
+
+
+@pytest.mark.parametrize("wrap", [temperature_scaled, conformal_intervals])
+def test_memory_is_handed_on(wrap):
+    wrapped = wrap(Planned(), ROWS, TARGETS)
+    wrapped(ROWS)
+    assert wrapped.posterior.told == "1GB"
+    wrapped(ROWS, memory="50MB")
+    assert wrapped.posterior.told == "50MB"
+    if wrap is temperature_scaled:
+        assert wrapped.plan(ROWS, memory="50MB") == f"{len(ROWS)} inputs within 50MB"
 
 
 @pytest.mark.parametrize(

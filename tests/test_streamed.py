@@ -117,10 +117,10 @@ def test_readers_take_it(name, x):
         same(scores[score], wanted[score])
     assert evaluate(streamed, y) == pytest.approx(evaluate(held, y))
     if name in ("classes", "reals"):
-        own = misclassification(streamed, y, num_bootstrap=5)
-        assert own.auroc == pytest.approx(misclassification(held, y, num_bootstrap=5).auroc)
-        far = out_of_distribution(streamed, Streamed(KINDS[name], 9 * x, 4, 10**9), num_bootstrap=5)
-        assert far.auroc == pytest.approx(out_of_distribution(held, KINDS[name](9 * x), num_bootstrap=5).auroc)
+        own = misclassification(streamed, y, num_bootstrap=20)
+        assert own.auroc == pytest.approx(misclassification(held, y, num_bootstrap=20).auroc)
+        far = out_of_distribution(streamed, Streamed(KINDS[name], 9 * x, 4, 10**9), num_bootstrap=20)
+        assert far.auroc == pytest.approx(out_of_distribution(held, KINDS[name](9 * x), num_bootstrap=20).auroc)
     if name != "labels":
         same(tempered(streamed, 2.0).log_prob(y), tempered(held, 2.0).log_prob(y))
     if not held.has_enumerate_support:
@@ -136,6 +136,14 @@ def test_none_of_the_inputs_can_be_taken(name, x):
     assert streamed.num_samples == held.num_samples
     moment = "probs" if name in ("classes", "labels") else "mean"
     same(getattr(streamed, moment), getattr(held, moment))
+
+
+def test_an_input_that_is_not_there_is_said(x):
+    streamed, held = pair("reals", x)
+    for predictive in (streamed, held):
+        assert len(predictive[-1]) == 1
+        with pytest.raises(IndexError, match=f"there are {N} inputs; got index {N}"):
+            predictive[N]
 
 
 def test_asking_for_blocks_leaves_gradients_on(x):

@@ -23,11 +23,20 @@ from made_up import (
     real_scores,
 )
 from sklearn import metrics
-from torch.distributions import Bernoulli, Independent, Normal
+from torch.distributions import Bernoulli, Independent, Normal, StudentT
+from torch.testing import assert_close
 
 from bayesnn.predictive import Predictive
-from bayesnn.tasks import Detection, detection, misclassification, mistakes, out_of_distribution, resampled
-from bayesnn.uncertainty import all_scores
+from bayesnn.tasks import (
+    Detection,
+    beyond_rounding,
+    detection,
+    misclassification,
+    mistakes,
+    out_of_distribution,
+    resampled,
+)
+from bayesnn.uncertainty import all_scores, spreads
 
 
 def test_mistakes_are_detected_as_sklearn_says():
@@ -157,3 +166,49 @@ def test_without_resamples_there_are_no_intervals():
     found = out_of_distribution(CLASSES, ELSEWHERE, num_bootstrap=0)
     assert set(found.scores["entropy"]) == {"auroc", "aupr", "aupr_rest", "fpr95"}
     assert "interval" not in repr(found)
+
+
+def test_noise_that_is_the_same_everywhere_tells_nothing():
+    """Averaged over draws it comes out a digit more or less, by the place of the input."""
+    noise, is_outside = torch.full((107,), 0.0832), torch.arange(107) >= 100
+    noise[95:100] = torch.nextafter(noise[0], torch.tensor(1.0))
+    noise[100:] = torch.nextafter(noise[95], torch.tensor(1.0))
+    found = detection("task", {"noise": noise, "other": noise + 1e-5 * is_outside}, is_outside)
+    assert found.auroc == {"noise": 0.5, "other": 1.0}
+    assert beyond_rounding(torch.tensor([1.0, 1.0, math.inf])).tolist() == [1.0, 1.0, math.inf]
+    assert beyond_rounding(torch.tensor([1e-9, 2e-9])).unique().numel() == 2
+
+
+def test_a_score_without_a_value_has_no_area():
+    cauchy = Predictive(StudentT(torch.ones(1, 4), 0.0, 1.0))
+    found = out_of_distribution(cauchy, cauchy)
+    assert all(math.isnan(value) for figures in found.scores.values() for value in figures.values())
+    assert found.scores.keys() == {"total", "aleatoric", "epistemic"}
+    repr(found)
+
+
+def test_units_of_several_targets_do_not_matter():
+    torch.manual_seed(0)
+    loc, scale = torch.randn(20, 400, 2) * torch.rand(400, 2), torch.rand(20, 400, 2) + 0.1
+    y, found = loc.mean(0) + scale.mean(0) * torch.randn(400, 2), []
+    for unit in (torch.tensor([1.0, 1.0]), torch.tensor([1.0, 1024.0])):
+        here, there = (Predictive(Independent(Normal(unit * m, unit * scale), 1)) for m in (loc, 2 * loc))
+        found.append((misclassification(here, unit * y).auroc, out_of_distribution(here, there).auroc))
+    assert found[0][0] == pytest.approx(found[1][0])
+    assert found[0][1] == pytest.approx(found[1][1])
+
+
+def test_spreads_are_those_of_samples():
+    torch.manual_seed(0)
+    loc, scale = torch.randn(5, 30, 2), torch.rand(5, 30, 2) + 0.5
+    predictive = Predictive(Independent(Normal(loc, scale), 1))
+    drawn = predictive.sample((20_000,)).flatten(0, 1).double()
+    # A standard deviation of n normal numbers has a standard error of 1 / sqrt(2 n), of a mixture somewhat more.
+    assert_close(spreads(predictive).double(), drawn.std(0), rtol=5 / (2 * len(drawn)) ** 0.5, atol=0)
+    assert spreads(CLASSES) is None
+
+
+@pytest.mark.parametrize("number", [1, 19, -1, 2.5])
+def test_too_few_resamples_are_refused(number):
+    with pytest.raises(ValueError, match="num_bootstrap must be 20 or more"):
+        misclassification(CLASSES, LABELS, num_bootstrap=number)

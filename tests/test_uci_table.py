@@ -79,6 +79,14 @@ def test_a_line_cut_short_is_run_again_and_another_file_is_refused(folder, tmp_p
     assert list(finished(path)) == CELLS[:1]
     assert list(run(CELLS[:2], path, folder=str(folder))) == CELLS[:2]
     assert len(path.read_text().splitlines()) == 2
+    path.write_text(whole[:-1])  # the end of a line alone is missing
+    run(CELLS[:3], path, folder=str(folder))
+    assert list(finished(path)) == CELLS[:3]
+    for diary in ("dear diary", "dear diary\n", whole + '{"a": 1}\n', whole + "[]"):
+        path.write_text(diary)
+        with pytest.raises(ValueError, match="is no cell of this benchmark"):
+            finished(path)
+        assert path.read_text() == diary
     path.write_text("a diary\n" + whole)
     with pytest.raises(ValueError, match=r"line 1 of .* is no cell of this benchmark. Write --out with another file"):
         finished(path)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bayesnn.conformal.quantile import conformal_quantile
 from bayesnn.data import as_targets
-from bayesnn.held_out import Posterior, predicted
+from bayesnn.held_out import Posterior, predicted, within
 from bayesnn.predictive import Predictive
 
 __all__ = ["ConformalSets", "PredictionSets", "conformal_sets"]
@@ -114,9 +114,14 @@ class ConformalSets:
         )
 
     @torch.no_grad()
-    def __call__(self, x: Any) -> PredictionSets:
-        """The set of each input. The random part of a row's score depends on its place in ``x``."""
-        predictive = self.posterior(x)
+    def __call__(self, x: Any, *, memory: str | int | None = None) -> PredictionSets:
+        """The set of each input. The random part of a row's score depends on its place in ``x``.
+
+        Args:
+            x: Inputs, as the fitted method takes them.
+            memory: What the predictions of all draws may take, as the fitted method takes it.
+        """
+        predictive = within(self.posterior, x, memory)
         scores = _SCORES[self.score](predictive, _uniform(predictive, self.seed, skip=self.num_data))
         return PredictionSets(scores <= self.quantile, self.level)
 

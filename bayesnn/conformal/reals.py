@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bayesnn.conformal.quantile import conformal_quantile
 from bayesnn.data import as_targets
-from bayesnn.held_out import Posterior, predicted
+from bayesnn.held_out import Posterior, predicted, within
 from bayesnn.predictive import Predictive
 
 __all__ = ["ConformalIntervals", "PredictionIntervals", "conformal_intervals"]
@@ -104,9 +104,14 @@ class ConformalIntervals:
         )
 
     @torch.no_grad()
-    def __call__(self, x: Any) -> PredictionIntervals:
-        """The interval of each input, in the units of ``y``."""
-        predictive = self.posterior(x)
+    def __call__(self, x: Any, *, memory: str | int | None = None) -> PredictionIntervals:
+        """The interval of each input, in the units of ``y``.
+
+        Args:
+            x: Inputs, as the fitted method takes them.
+            memory: What the predictions of all draws may take, as the fitted method takes it.
+        """
+        predictive = within(self.posterior, x, memory)
         low, high = _STARTS[self.score](predictive, self.level)
         margin = self.quantile.to(low) * _spread(predictive, self.normalise)
         return PredictionIntervals(low - margin, high + margin, self.level)
