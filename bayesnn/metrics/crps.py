@@ -95,7 +95,7 @@ def _of_each(predictive: Predictive, y: Tensor) -> Tensor:
 
 
 def has_closed_form(predictive: Predictive) -> bool:
-    """Whether `crps` is a formula, quick at any size: members, or a known mixture, are normal.
+    """Whether `crps` is a formula, quick for some hundred draws: members, or a known mixture, are normal.
 
     Of other families it takes seconds, and of counts that may be in the millions minutes.
     """

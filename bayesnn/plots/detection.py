@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from torch import Tensor
 
-from bayesnn.metrics.detection import aurc, auroc, risk_coverage, roc_curve
+from bayesnn.metrics.detection import as_scores, aurc, auroc, risk_coverage, roc_curve
 from bayesnn.plots.canvas import COLOURS, new_axes
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.tasks import mistakes, truth
@@ -25,22 +24,36 @@ _BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02), "
 """Legends that are off the curves, wherever those run."""
 
 
-def detection_histogram(
-    inside: Tensor, outside: Tensor, *, score: str, unit: str = "nats", ax: Axes | None = None
-) -> Axes:
+def detection_histogram(inside: Any, outside: Any, *, score: str, unit: str = "nats", ax: Axes | None = None) -> Axes:
     """Histograms of an uncertainty score on inputs like the training data and on inputs from elsewhere.
 
     Args:
-        inside: Score of the inputs from the training data's world ``(N,)``.
+        inside: Score of the inputs from the training data's world ``(N,)``: tensor, array, list or series.
         outside: Score of the others ``(M,)``.
         score: Its name.
         unit: Its unit.
         ax: Where to draw.
+
+    Returns:
+        The axes.
+
+    Raises:
+        TypeError: If the scores are not numbers.
+        ValueError: If there is no score of a kind, or one is not finite.
     """
-    ax = new_axes(ax)
-    kinds = {"inside": inside.detach().cpu().double().numpy(), "outside": outside.detach().cpu().double().numpy()}
+    kinds = {
+        name: as_scores(values, name).cpu().double().numpy()
+        for name, values in (("inside", inside), ("outside", outside))
+    }
     if not all(len(values) for values in kinds.values()):
         raise ValueError("a histogram needs one score of each kind at least.")
+    for name, values in kinds.items():
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{name} must be finite to be drawn; got infinity in {int(np.isinf(values).sum())} of {len(values)} "
+                "scores. Drop those first."
+            )
+    ax = new_axes(ax)
     smallest, largest = (float(end([end(values) for values in kinds.values()])) for end in (np.min, np.max))
     ax.set(xlabel=f"{score} ({unit})", ylabel="fraction of inputs")
     if largest - smallest <= 1e-6 * max(abs(smallest), abs(largest)) or max(abs(smallest), abs(largest)) < 1e-7:
@@ -59,20 +72,22 @@ def detection_histogram(
     return ax
 
 
-def roc(by_score: Mapping[str, Tensor], positive: Tensor, *, ax: Axes | None = None) -> Axes:
+def roc(by_score: Mapping[str, Any], positive: Any, *, ax: Axes | None = None) -> Axes:
     """Receiver operating characteristic of one or several scores: what is found over what is suspected in vain.
 
     Args:
-        by_score: Uncertainty ``(N,)`` by name, as `scores` and `all_scores` give it.
-        positive: Whether each input is of the kind looked for ``(N,)``: a mistake, or from another world.
+        by_score: Uncertainty ``(N,)`` by name, as `scores` and `all_scores` give it; tensors, arrays, lists or series.
+        positive: Whether each input is of the kind looked for ``(N,)``, boolean or 0 and 1: a mistake, or from another
+            world.
         ax: Where to draw.
 
     Returns:
         The axes; the legend has the area under each curve.
 
     Raises:
-        TypeError: If the scores have no names, or the kinds are no yes or no.
-        ValueError: If there is no score, their lengths differ, or all inputs are of one kind.
+        TypeError: If the scores have no names, or something is not numbers.
+        ValueError: If there is no score, their lengths differ, a score is NaN, the kinds are no yes or no, or all
+            inputs are of one kind.
 
     Example:
         >>> from bayesnn.uncertainty import scores
@@ -85,25 +100,20 @@ def roc(by_score: Mapping[str, Tensor], positive: Tensor, *, ax: Axes | None = N
         raise TypeError(f'scores must have names; got {type(by_score).__name__}. Write {{"entropy": score}}.')
     if not by_score:
         raise ValueError("there must be one score at least; got none.")
-    positive = torch.as_tensor(positive).cpu()
-    if positive.dtype != torch.bool:
-        raise TypeError(
-            f"positive must be a yes or no for each input, boolean; got {positive.dtype}. Write mistakes(predictive, "
-            "y), or y == 3 for a class."
-        )
-    named = {name: torch.as_tensor(score).detach().cpu() for name, score in by_score.items()}
+    kinds = as_scores(positive, "positive").cpu()
+    named = {name: as_scores(score, repr(name)).cpu() for name, score in by_score.items()}
     for name, score in named.items():
-        if score.shape != positive.shape:
+        if score.shape != kinds.shape:
             raise ValueError(
                 f"every input needs a score and a kind; {name!r} has shape {tuple(score.shape)}, the kinds "
-                f"{tuple(positive.shape)}."
+                f"{tuple(kinds.shape)}."
             )
-    if not 0 < int(positive.sum()) < len(positive):
+    curves = {name: (*roc_curve(score, kinds), auroc(score, kinds)) for name, score in named.items()}
+    if not 0 < int(kinds.sum()) < len(kinds):
         raise ValueError("a ROC curve needs inputs of both kinds; all are of one.")
     ax = new_axes(ax, (6.2, 4.0))
-    for number, (name, score) in enumerate(named.items()):
-        suspected, found = roc_curve(score, positive)
-        label = f"{name.replace('_', ' ')}: {float(auroc(score, positive)):.3f}"
+    for number, (name, (suspected, found, area)) in enumerate(curves.items()):
+        label = f"{name.replace('_', ' ')}: {float(area):.3f}"
         ax.plot(suspected, found, _STYLES[number % len(_STYLES)], lw=1.5, color=_colour(name, number), label=label)
     ax.plot([0, 1], [0, 1], color="0.7", lw=1, zorder=0)
     ax.set(xlabel="share of the others suspected", ylabel="share found", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -11,19 +13,29 @@ from bayesnn.training import History
 __all__ = ["elbo_curve"]
 
 
-def elbo_curve(history: History, *, ax: Axes | None = None) -> Axes:
+def elbo_curve(history: Any, *, ax: Axes | None = None) -> Axes:
     """The ELBO of each epoch with its two terms, per datum.
 
     Args:
-        history: What happened in a variational fit, ``posterior.history``.
+        history: What happened in a variational fit, ``posterior.history``, or the posterior that has it.
         ax: Where to draw.
 
+    Returns:
+        The axes, in nats per datum.
+
     Raises:
+        TypeError: If it is neither.
         ValueError: If it is not that of a variational fit.
     """
+    history = getattr(history, "history", history)
+    if not isinstance(history, History | None):
+        raise TypeError(
+            f"elbo_curve needs a fitted posterior or its history; got {type(history).__name__}. Write "
+            "elbo_curve(fit_svi(model, x, y))."
+        )
+    if history is None or not history.epochs or "kl" not in history.epochs[0]:
+        raise ValueError("elbo_curve needs the history of a variational fit of one epoch at least, as fit_svi's.")
     ax = new_axes(ax)
-    if not history.epochs or "kl" not in history.epochs[0]:
-        raise ValueError("elbo_curve needs the history of a variational fit of one epoch at least.")
     fit, divergence = -np.array(history["misfit"]), np.array(history["kl"])
     lines = {
         "ELBO": (fit - divergence, "-", 2.0),

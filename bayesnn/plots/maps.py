@@ -12,6 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from bayesnn.data import as_inputs, as_targets
 from bayesnn.plots.canvas import COLOURS, Picture, new_axes
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.uncertainty import decompose
@@ -43,7 +44,7 @@ def decision_map(
 
     Args:
         posterior: A fitted method.
-        x: Data ``(N, 2)``, around which the map is drawn.
+        x: Data ``(N, 2)``, around which the map is drawn: tensor, array, lists or frame.
         y: Their targets ``(N,)``, which mark the points: each class by a mark, a number by its shade.
         part: ``"total"``, ``"aleatoric"`` or ``"epistemic"``.
         resolution: Points of the map along each feature.
@@ -55,9 +56,9 @@ def decision_map(
         The axes, with a colour bar beside them.
 
     Raises:
-        TypeError: If there is no posterior but its predictions.
-        ValueError: If ``x`` does not have two columns, ``y`` is not one target for each row, of the kind that is
-            predicted, the part has another name, or the grid one point.
+        TypeError: If there is no posterior but its predictions, or the data are not numbers.
+        ValueError: If a number is not finite, ``x`` does not have two columns, ``y`` is not one target for each row, of
+            the kind that is predicted, the part has another name, or the grid one point.
 
     Example:
         >>> def posterior(at):
@@ -121,7 +122,7 @@ class _Answers:
 def _ask(posterior: Callable[[Any], Predictive], x: Any, y: Any, resolution: int, margin: float) -> _Answers:
     if isinstance(posterior, Predictive) or not callable(posterior):
         raise TypeError("decision_map asks the posterior about a grid of its own; pass the posterior, not predictions.")
-    data = torch.as_tensor(x).detach()
+    data = as_inputs(x)
     if data.ndim != 2 or data.shape[1] != 2 or not len(data):
         raise ValueError(
             f"a map is of inputs of two features, (N, 2); got {tuple(data.shape)}. Of more features, pass "
@@ -129,7 +130,7 @@ def _ask(posterior: Callable[[Any], Predictive], x: Any, y: Any, resolution: int
         )
     if resolution < 2:
         raise ValueError(f"resolution must be 2 or more; got {resolution}. Write resolution=80.")
-    labels = None if y is None else torch.as_tensor(y).detach().cpu()
+    labels = None if y is None else as_targets(y).cpu()
     if labels is not None and labels.shape not in ((len(data),), (len(data), 1)):
         raise ValueError(f"y must have one target for each of the {len(data)} rows of x; got {tuple(labels.shape)}.")
     points = data.cpu() if data.is_floating_point() else data.cpu().to(torch.get_default_dtype())

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from torch import Tensor
 
+from bayesnn.data import as_inputs
 from bayesnn.plots.canvas import COLOURS, Picture
-from bayesnn.predictive import Predictive
+from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.uncertainty import decompose
 
 __all__ = ["uncertain_pictures"]
 
 
 def uncertain_pictures(
-    pictures: Tensor,
+    pictures: Any,
     predictive: Predictive,
     *,
     num_pictures: int = 12,
@@ -31,12 +31,17 @@ def uncertain_pictures(
         predictive: Predictions for them.
         num_pictures: How many to show.
         truth: What each picture is, in words.
-        classes: Names of the classes.
+        classes: Names of the classes, one for each that is predicted at least; their numbers if left out or empty.
 
     Returns:
         A figure of its own.
+
+    Raises:
+        TypeError: If the pictures are not numbers, or there is no predictive.
+        ValueError: If they are not those that were predicted, none is to be shown, or there are too few words.
     """
-    pictures = torch.as_tensor(pictures)
+    expect_predictive(predictive)
+    pictures = as_inputs(pictures)
     if pictures.ndim not in (3, 4) or len(pictures) != len(predictive):
         raise ValueError(
             f"pictures must be those that were predicted, (N, H, W) or (N, C, H, W) with N = {len(predictive)}; got "
@@ -44,6 +49,12 @@ def uncertain_pictures(
         )
     if num_pictures < 1 or (truth is not None and len(truth) != len(pictures)):
         raise ValueError("num_pictures must be 1 or more, and truth, where given, have a word for each picture.")
+    words, names = (None if given is None else list(given) for given in (truth, classes))
+    if names and len(names) < (number := len(predictive.enumerate_support(expand=False))):
+        raise ValueError(
+            f"classes must name each of the {number} classes that are predicted; got {len(names)}. Leave them out for "
+            "numbers."
+        )
     parts = decompose(predictive)
     chosen = parts.total.argsort(descending=True)[:num_pictures].tolist()
     columns = min(6, len(chosen))
@@ -61,8 +72,8 @@ def uncertain_pictures(
         picture = (picture - lowest) / (highest - lowest).clamp_min(1e-9)
         axes[row, column].imshow(picture.numpy(), cmap="gray_r")
         guess = int(predictive.mode[index])
-        said = classes[guess] if classes else str(guess)
-        title = f"said {said}" + (f": {truth[index]}" if truth is not None else "")
+        said = names[guess] if names else str(guess)
+        title = f"said {said}" + (f": {words[index]}" if words is not None else "")
         axes[row, column].set_title(title, fontsize=8)
         aleatoric, epistemic = float(parts.aleatoric[index]), float(parts.epistemic[index])
         bar = axes[row + 1, column]

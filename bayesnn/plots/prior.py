@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bayesnn.data import as_targets
 from bayesnn.plots.canvas import COLOURS, new_axes
+from bayesnn.plots.one_feature import as_line, as_points
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.seeding import seeded
 
@@ -31,31 +32,32 @@ def prior_functions(
     """Functions drawn from a prior over one input, with the band that holds 90 % of the targets they make.
 
     Args:
-        x: Inputs ``(N,)`` or ``(N, 1)``.
+        x: Inputs ``(N,)`` or ``(N, 1)``: tensor, array, list, series or frame.
         predictive: Predictions there by `bayesnn.prior_predictive`'s posterior, of one real target.
         data: Points ``(x, y)`` to show: should the prior hold them?
         num_functions: How many functions to draw.
         ax: Where to draw.
 
+    Returns:
+        The axes, in the units of ``y``.
+
     Raises:
-        ValueError: If x are not the inputs that were predicted, or targets are classes or several.
+        TypeError: If something is not numbers, or there is no predictive.
+        ValueError: If x are not the inputs that were predicted, targets are classes or several, or the data are not
+            one number in each row of both.
     """
     expect_predictive(predictive)
-    at = torch.as_tensor(x).detach().cpu().flatten()
-    if len(at) != len(predictive):
-        raise ValueError(
-            f"x must be the inputs that were predicted, one number each, N = {len(predictive)}; got {len(at)}."
-        )
+    at = as_line(x, len(predictive))
     if predictive.event_shape not in ((), (1,)) or predictive.has_enumerate_support:
         raise ValueError("prior_functions draws one real target; of classes or several targets write prior_targets.")
+    points = None if data is None else as_points(data)
     ax, order = new_axes(ax), at.argsort()
     low, high = (end.cpu().flatten()[order].numpy() for end in predictive.interval(_LEVEL))
     means = predictive.members.mean[:num_functions].flatten(1).cpu()[:, order].numpy()
     ax.fill_between(at[order].numpy(), low, high, color=COLOURS["aleatoric"], alpha=0.3, lw=0, label="90 % of targets")
     lines = ax.plot(at[order].numpy(), means.T, color=COLOURS["epistemic"], alpha=0.6, lw=0.9)
     lines[0].set_label("drawn functions")
-    if data is not None:
-        points = (torch.as_tensor(part).detach().cpu().flatten().numpy() for part in data)
+    if points is not None:
         ax.plot(*points, ".", color="black", ms=3, label="data")
     ax.set(xlabel="x", ylabel="y")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
@@ -67,7 +69,7 @@ def prior_targets(predictive: Predictive, y: Any = None, *, ax: Axes | None = No
 
     Args:
         predictive: Predictions by `bayesnn.prior_predictive`'s posterior.
-        y: The data's targets.
+        y: The data's targets: tensor, array, list, series or frame.
         ax: Where to draw.
 
     Returns:
@@ -75,7 +77,8 @@ def prior_targets(predictive: Predictive, y: Any = None, *, ax: Axes | None = No
         counts are whole numbers wide.
 
     Raises:
-        ValueError: If no drawn target is finite.
+        TypeError: If targets are not numbers, or there is no predictive.
+        ValueError: If no drawn target is finite, or one of the data's is not.
     """
     expect_predictive(predictive)
     ax = new_axes(ax)
@@ -91,7 +94,7 @@ def prior_targets(predictive: Predictive, y: Any = None, *, ax: Axes | None = No
             "targets drawn from a prior must be finite to be shown; none is. Take a narrower prior, as "
             "priors.fan_in_normal(scale=...)."
         )
-    own = None if y is None else torch.as_tensor(y).flatten().double().cpu().numpy()
+    own = None if y is None else as_targets(y).flatten().double().cpu().numpy()
     low, high = np.quantile(drawn, [0.01, 0.99])
     if own is not None:
         low, high = min(low, own.min()), max(high, own.max())

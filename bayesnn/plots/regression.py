@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from matplotlib.axes import Axes
-from torch import Tensor
 
 from bayesnn.plots.canvas import COLOURS, new_axes
+from bayesnn.plots.one_feature import as_line, as_points
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.tasks import truth
 from bayesnn.uncertainty import variance_decomposition
 
 __all__ = ["predicted_against_true", "regression_bands"]
 
 
 def regression_bands(
-    x: Tensor, predictive: Predictive, *, data: tuple[Tensor, Tensor] | None = None, ax: Axes | None = None
+    x: Any, predictive: Predictive, *, data: tuple[Any, Any] | None = None, ax: Axes | None = None
 ) -> Axes:
     """Mean of a regression on one input, with its epistemic and its total band of two standard deviations.
 
     What the total band (standard deviations of noise and ignorance together) has beyond the epistemic one is noise.
 
     Args:
-        x: Inputs ``(N,)`` or ``(N, 1)``.
+        x: Inputs ``(N,)`` or ``(N, 1)``: tensor, array, list, series or frame.
         predictive: Predictions there, of one real target.
-        data: Training points ``(x, y)`` to show.
+        data: Training points ``(x, y)`` to show, of the same kinds.
         ax: Where to draw.
+
+    Returns:
+        The axes, in the units of ``y``.
+
+    Raises:
+        TypeError: If something is not numbers, or there is no predictive.
+        ValueError: If x are not the inputs that were predicted, there are several targets, or the data are not one
+            number in each row of both.
+        NotImplementedError: If the targets are classes.
     """
-    ax = new_axes(ax)
-    at = torch.as_tensor(x).detach().cpu()
-    if at.shape not in ((len(predictive),), (len(predictive), 1)):
-        raise ValueError(
-            f"x must be the inputs that were predicted, one number each, N = {len(predictive)}; got {tuple(at.shape)}."
-        )
+    expect_predictive(predictive)
+    at = as_line(x, len(predictive))
     if predictive.event_shape not in ((), (1,)):
         raise ValueError(f"regression_bands draws one target; the predictive has {predictive.event_shape[0]}.")
-    order = at.flatten().argsort()
-    at = at.flatten()[order]
-    parts = variance_decomposition(predictive)
+    points, parts = None if data is None else as_points(data), variance_decomposition(predictive)
+    order = at.argsort()
+    at = at[order]
     mean, total, epistemic = (
         part.detach().cpu().flatten()[order]
         for part in (predictive.mean, 2 * parts.total.sqrt(), 2 * parts.epistemic.sqrt())
     )
+    ax = new_axes(ax)
     ax.fill_between(
         at, mean - total, mean + total, color=COLOURS["aleatoric"], alpha=0.35, lw=0, label="with aleatoric (±2 sd)"
     )
@@ -49,36 +57,41 @@ def regression_bands(
         at, mean - epistemic, mean + epistemic, color=COLOURS["epistemic"], alpha=0.5, lw=0, label="epistemic (±2 sd)"
     )
     ax.plot(at, mean, color=COLOURS["total"], lw=1.5, label="mean")
-    if data is not None:
-        ax.plot(*(torch.as_tensor(d).detach().flatten().cpu() for d in data), ".", color="black", ms=3, label="data")
+    if points is not None:
+        ax.plot(*points, ".", color="black", ms=3, label="data")
     ax.set(xlabel="x", ylabel="y")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)  # off the bands
     return ax
 
 
-def predicted_against_true(predictive: Predictive, y: Tensor, *, level: float = 0.9, ax: Axes | None = None) -> Axes:
+def predicted_against_true(predictive: Predictive, y: Any, *, level: float = 0.9, ax: Axes | None = None) -> Axes:
     """Predicted mean and central interval of each input over its true target; right predictions lie on the diagonal.
 
     Args:
         predictive: Predictions of one real target for N inputs.
-        y: Their true targets ``(N,)``.
+        y: Their true targets ``(N,)``: tensor, array, list, series or frame.
         level: Probability within each interval.
         ax: Where to draw; a new one if left out.
 
     Returns:
         The axes. Both are in the units of ``y``.
+
+    Raises:
+        NotImplementedError: If the targets are classes, or several.
+        TypeError: If targets are not numbers, or there is no predictive.
+        ValueError: If there is not one finite target for each input.
     """
     expect_predictive(predictive)
     if predictive.event_shape or predictive.has_enumerate_support:
         raise NotImplementedError("predicted_against_true draws one real target; take one column, or use evaluate.")
+    target = truth(predictive, y).cpu().numpy()
     ax = new_axes(ax)
-    truth = predictive.checked(y).cpu().numpy()
     low, high = (end.cpu().numpy() for end in predictive.interval(level))
     mean = predictive.mean.cpu().numpy()
-    ends = [truth.min(), truth.max()]
+    ends = [target.min(), target.max()]
     ax.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-    ax.vlines(truth, low, high, color=COLOURS["total"], alpha=0.5, linewidth=1.5, label=f"{100 * level:g} % interval")
-    ax.scatter(truth, mean, color="black", s=10, zorder=3, label="mean")
+    ax.vlines(target, low, high, color=COLOURS["total"], alpha=0.5, linewidth=1.5, label=f"{100 * level:g} % interval")
+    ax.scatter(target, mean, color="black", s=10, zorder=3, label="mean")
     ax.set(xlabel="true target (units of y)", ylabel="predicted target (units of y)")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)  # off the intervals
     return ax

@@ -1,6 +1,7 @@
 """Areas and curves against scipy's rank statistic and scikit-learn."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import torch
@@ -40,6 +41,89 @@ def test_area_is_the_chance_that_a_positive_scores_higher(seed, num_values):
 )
 def test_area_worked_out_by_hand(score, positive, expected):
     assert auroc(torch.tensor(score), torch.tensor(positive)).item() == expected
+
+
+KINDS = {"array": np.array, "list": list, "series": lambda v: pd.Series(v, index=range(len(v), 0, -1)),
+         "nullable": lambda v: pd.Series(v).convert_dtypes(), "tensors": lambda v: [torch.tensor(one) for one in v],
+         "column": lambda v: pd.DataFrame({"a": v}), "tensor": torch.tensor}  # fmt: skip
+OF_KINDS = [auroc, fpr95, aupr, roc_curve]
+OF_LOSSES = [risk_coverage, aurc]
+
+
+def parts(found):
+    return found if isinstance(found, tuple) else (found,)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("figure", OF_KINDS + OF_LOSSES)
+@pytest.mark.parametrize("positive", [[False, True, False, True, True], [0, 1, 0, 1, 1]], ids=["yes or no", "0 or 1"])
+def test_figures_of_arrays_lists_and_series_are_those_of_tensors(figure, kind, positive):
+    score = [0.25, 0.5, 0.5, 0.0, 2.0]
+    expected = parts(figure(torch.tensor(score), torch.tensor([False, True, False, True, True])))
+    found = parts(figure(kind(score), kind(positive)))
+    assert all(ours.dtype == torch.float64 and ours.equal(theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_weights_may_be_arrays_and_lists(kind):
+    found = aurocs(kind([1.0, 2.0, 3.0]), kind([0, 1, 0]), [[1, 1, 1], [3, 1, 1]])
+    assert found.tolist() == [0.5, 0.75]
+
+
+@pytest.mark.parametrize("figure", OF_KINDS)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_scores_of_whole_numbers_are_put_in_order(figure, dtype):
+    score, positive = torch.tensor([0, 1, 1, 0, 1]).to(dtype), torch.tensor([False, True, False, False, True])
+    found, expected = parts(figure(score, positive)), parts(figure(score.double(), positive))
+    assert all(ours.equal(theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+def test_infinite_scores_are_the_highest():
+    assert auroc([0.1, np.inf, -np.inf], [False, True, False]).item() == 1
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array, list])
+@pytest.mark.parametrize("figure", OF_KINDS + OF_LOSSES)
+def test_scores_that_have_no_order_are_refused(figure, kind):
+    with pytest.raises(
+        ValueError, match="score must be numbers that can be put in order; got 1 NaN, the first at row 1"
+    ):
+        figure(kind([0.1, float("nan"), 0.3]), [False, True, True])
+
+
+@pytest.mark.parametrize("figure", OF_KINDS + OF_LOSSES)
+@pytest.mark.parametrize("number", [2, 4])
+def test_another_number_of_inputs_is_refused(figure, number):
+    name = "positive" if figure in OF_KINDS else "loss"
+    with pytest.raises(ValueError, match=rf"{name} must have one entry for each score, N = 3; got {number}\."):
+        figure(torch.arange(3.0), torch.arange(number) < 1)
+
+
+@pytest.mark.parametrize("figure", OF_KINDS)
+@pytest.mark.parametrize(
+    ("positive", "words"), [([0, 1, 2], "from 0 to 2"), ([0.5, 1, 0], "0 to 1"), ([-1, 1, 1], "-1")]
+)
+def test_kinds_that_are_no_yes_or_no_are_refused(figure, positive, words):
+    with pytest.raises(ValueError, match=f"yes or no for each input, boolean or 0 and 1; got values .*{words}"):
+        figure(torch.arange(3.0), positive)
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind", "words"),
+    [
+        (lambda: auroc(["sure", "unsure"], [0, 1]), TypeError, "score must be a tensor, .* of numbers; got list"),
+        (lambda: auroc(np.ones((2, 3)), [0, 1]), ValueError, r"score must be one number .*; got \(2, 3\)"),
+        (lambda: auroc([0, 1], [[0, 1]]), ValueError, r"positive must be one number .*; got \(1, 2\)"),
+        (lambda: auroc(float("nan"), True), ValueError, "got 1 NaN"),
+        (lambda: auroc([0, 1], [0, None]), ValueError, "positive must .*; got 1 NaN, the first at row 1"),
+        (lambda: aurc([0, 1], [0, np.nan]), ValueError, "loss must .*; got 1 NaN, the first at row 1"),
+        (lambda: aurocs([0, 1], [0, 1], [1, 1]), ValueError, r"weights must be \(B, N\), .* N = 2; got \(2,\)"),
+        (lambda: aurocs([0, 1], [0, 1], [[1, 1, 1]]), ValueError, r"weights must be \(B, N\), .*; got \(1, 3\)"),
+    ],
+)
+def test_what_is_no_score_gets_one_clear_sentence(ask, kind, words):
+    with pytest.raises(kind, match=words):
+        ask()
 
 
 def test_scores_with_a_gradient_are_taken():

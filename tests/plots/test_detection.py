@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from drawn import CLASSES, LOC, REALS, SCORES, N, S, random
@@ -96,6 +97,15 @@ def test_a_histogram_of_nothing_is_refused(empty):
         detection_histogram(*(torch.zeros(0 if number == empty else 3) for number in (0, 1)), score="entropy")
 
 
+@pytest.mark.parametrize("name", ["inside", "outside"])
+@pytest.mark.parametrize(("bad", "words"), [(np.nan, "got 1 NaN, the first at row 1"), (np.inf, "infinity in 1 of 3")])
+def test_a_histogram_of_what_is_not_finite_is_refused(name, bad, words):
+    values = {"inside": np.ones(3), "outside": np.zeros(3)}
+    values[name][1] = bad
+    with pytest.raises(ValueError, match=f"{name} must be .*{words}"):
+        detection_histogram(**values, score="entropy")
+
+
 def test_roc_is_the_curve_of_sklearn():
     positive = torch.arange(80) >= 50
     by_score = {"entropy": torch.cat(SCORES).double(), "mutual_information": random(80, seed=5)}
@@ -115,7 +125,8 @@ def test_roc_is_the_curve_of_sklearn():
         (torch.ones(3), [True, False, True], TypeError, "scores must have names; got Tensor"),
         ({"entropy": torch.ones(3)}, [True, False], ValueError, r"'entropy' has shape \(3,\), the kinds \(2,\)"),
         ({"entropy": torch.ones(2)}, [True, True], ValueError, "needs inputs of both kinds; all are of one"),
-        ({"entropy": torch.ones(2)}, [3, 0], TypeError, "yes or no for each input, boolean; got torch.int64"),
+        ({"entropy": torch.ones(2)}, [3, 0], ValueError, "yes or no for each input, .* got values from 0 to 3"),
+        ({"entropy": torch.tensor([1, torch.nan])}, [True, False], ValueError, "'entropy' must be .*; got 1 NaN"),
         ({}, [True, False], ValueError, "one score at least; got none"),
     ],
 )
@@ -141,9 +152,18 @@ def test_a_dozen_scores_of_no_part_have_lines_of_their_own():
     assert len({(line.get_linestyle(), to_rgb(line.get_color())) for line in lines}) == 12
 
 
-def test_scores_may_be_arrays():
-    line = roc({"mine": np.array([0.1, 0.4, 0.3])}, torch.tensor([False, True, True])).lines[0]
-    assert line.get_label() == "mine: 1.000"
+@pytest.mark.parametrize("kind", [np.array, list, pd.Series, lambda v: pd.Series(v, index=[7, 8, 9])])
+def test_scores_may_be_arrays_lists_and_series(kind):
+    for positive in ([False, True, True], [0, 1, 1]):
+        line = roc({"mine": kind([0.1, 0.4, 0.3])}, kind(positive)).lines[0]
+        assert line.get_label() == "mine: 1.000"
+    values = [0.5, 1.5, 3.0], [2.0, 3.0, 3.0]
+    drawn, expected = (
+        [[bar.get_height() for bar in bars] for bars in detection_histogram(*scores, score="mi").containers]
+        for scores in (map(kind, values), map(torch.tensor, values))
+    )
+    assert drawn == expected
+    assert drawn[1][-1] == pytest.approx(2 / 3)
 
 
 def test_what_is_kept_is_at_risk_as_by_sorting():

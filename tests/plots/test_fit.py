@@ -1,12 +1,20 @@
 """The curve of a fit, read back from its lines."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from drawn import FITS, history
 from matplotlib.colors import to_rgb
 
+from bayesnn import BayesianNeuralNetwork, fit_map, likelihoods, networks
 from bayesnn.plots import elbo_curve
 from bayesnn.training import History
+
+
+def fitted(history):
+    return SimpleNamespace(history=history)
 
 
 @pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
@@ -38,6 +46,28 @@ def test_the_terms_of_the_curve_are_told_by_the_line_not_by_a_colour_of_some_par
     told = [text.get_text() for text in ax.get_legend().get_texts()]
     assert told == [line.get_label() for line in ax.lines] == ["ELBO", "expected log-likelihood", "−KL"]
     assert [key.get_linestyle() for key in ax.get_legend().get_lines()] == [line.get_linestyle() for line in ax.lines]
+
+
+def test_a_posterior_is_taken_for_its_history():
+    model = BayesianNeuralNetwork(networks.mlp(1, 1, hidden=(3,)), likelihood=likelihoods.gaussian)
+    posterior = fit_map(model, torch.rand(8, 1), torch.rand(8), num_epochs=2, progress=False)
+    with pytest.raises(ValueError, match="elbo_curve needs the history of a variational fit"):
+        elbo_curve(posterior)
+    drawn, expected = elbo_curve(fitted(FITS["settling"])), elbo_curve(FITS["settling"])
+    for line, other in zip(drawn.lines, expected.lines, strict=True):
+        np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
+
+
+@pytest.mark.parametrize("posterior", [None, fitted(None)])
+def test_a_fit_without_a_history_has_no_curve(posterior):
+    with pytest.raises(ValueError, match="elbo_curve needs the history of a variational fit"):
+        elbo_curve(posterior)
+
+
+@pytest.mark.parametrize(("value", "name"), [([1.0, 0.5], "list"), (fitted({"kl": [1.0]}), "dict")])
+def test_what_is_no_fit_has_no_curve(value, name):
+    with pytest.raises(TypeError, match=f"needs a fitted posterior or its history; got {name}"):
+        elbo_curve(value)
 
 
 @pytest.mark.parametrize("epochs", [[{"loss": 1.0, "misfit": 1.0}], []], ids=["map", "no epoch"])

@@ -1,6 +1,7 @@
 """Maps of the parts over two features, read back against entropies and variances by numpy and scipy."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.special
 import scipy.stats
@@ -131,6 +132,26 @@ def test_the_grid_lies_around_the_data_whatever_their_kind(x):
     across = ax.collections[0].get_coordinates()
     middles = (across[1:, 1:] + across[:-1, :-1]) / 2
     np.testing.assert_allclose(middles.reshape(-1, 2), grid(5, -0.5 * top, 1.5 * top), atol=1e-6)
+
+
+FRAME = pd.DataFrame(DATA.tolist(), columns=["height", "weight"], index=[5, 3, 4])
+
+
+@pytest.mark.parametrize("x", [DATA.tolist(), DATA.numpy(), FRAME, FRAME.astype("Float64")])
+@pytest.mark.parametrize("kind", [list, np.array, lambda y: pd.Series(y, index=[5, 3, 4])])
+def test_data_of_all_kinds_have_the_map_of_tensors(x, kind):
+    def posterior(at):
+        return classifier(at.to(WEIGHTS))
+
+    found, expected = (
+        [ax.collections[0].get_array(), *(mark.get_offsets() for mark in ax.collections[-2:])]
+        for ax in (
+            decision_map(posterior, x, kind([0, 1, 1]), resolution=5),
+            decision_map(posterior, DATA, torch.tensor([0, 1, 1]), resolution=5),
+        )
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_a_feature_that_never_changes_has_a_map_too():

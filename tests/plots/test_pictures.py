@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from drawn import CLASSES, PICTURES, N, S
@@ -78,6 +79,28 @@ def test_pictures_nobody_is_uncertain_of_are_shown_too():
     sure = Predictive(Categorical(logits=torch.tensor([1000.0, 0.0]).expand(S, N, 2)))
     figure = uncertain_pictures(PICTURES, sure, num_pictures=2)
     assert sum(len(ax.images) for ax in figure.axes) == 2
+
+
+@pytest.mark.parametrize("kind", [np.array, pd.Series, tuple])
+def test_words_may_be_arrays_and_series_and_pictures_lists(kind):
+    truth, names = [f"is {i}" for i in range(N)], ["cat", "dog", "cow", "a fourth"]
+    words, told = kind(truth), kind(names)
+    figure = uncertain_pictures(PICTURES.tolist(), CLASSES, num_pictures=1, truth=words, classes=told)
+    first = int(CLASSES.entropy().argmax())
+    assert figure.axes[0].get_title() == f"said {names[int(CLASSES.mode[first])]}: is {first}"
+    assert np.asarray(figure.axes[0].images[0].get_array()) == pytest.approx(scaled(PICTURES[first]), abs=1e-6)
+
+
+def test_classes_without_names_have_numbers():
+    titles = [uncertain_pictures(PICTURES, CLASSES, num_pictures=1, classes=none).axes[0].get_title()
+              for none in (None, (), np.array([]))]  # fmt: skip
+    assert titles == [f"said {int(CLASSES.mode[CLASSES.entropy().argmax()])}"] * 3
+
+
+@pytest.mark.parametrize("names", [["cat"], np.array(["cat", "dog"])], ids=len)
+def test_too_few_names_of_classes_are_refused(names):
+    with pytest.raises(ValueError, match=f"name each of the 3 classes that are predicted; got {len(names)}"):
+        uncertain_pictures(PICTURES, CLASSES, classes=names)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a prior says, read back from the artists: quantiles by scipy, bars by numpy."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from drawn import CLASSES, LOC, REALS, SCALE, N, S, X, random
@@ -42,6 +43,16 @@ def test_data_lie_on_top():
     points = prior_functions(X, REALS, data=data).lines[-1]
     np.testing.assert_array_equal(points.get_xydata(), torch.stack([data[0][:, 0], data[1]], 1))
     assert points.get_label() == "data"
+
+
+@pytest.mark.parametrize("kind", [np.array, list, pd.Series, lambda v: pd.DataFrame({"a": v})])
+def test_inputs_and_data_may_be_arrays_lists_and_frames(kind):
+    x, y = kind(X.tolist()), kind(LOC[0].tolist())
+    ax = prior_functions(x, REALS, data=(x, y))
+    np.testing.assert_array_equal(ax.lines[-1].get_xydata(), torch.stack([X, LOC[0]], 1))
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), X.sort().values)
+    shown = [prior_targets(REALS, own).patches[60].get_xy() for own in (y, LOC[0])]
+    np.testing.assert_array_equal(*shown)
 
 
 def test_bars_of_real_targets_are_densities():

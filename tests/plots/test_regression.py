@@ -1,6 +1,7 @@
 """Bands and predictions, read back from their artists: what is drawn is what was computed, by numpy."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from drawn import CLASSES, LOC, REALS, SCALE, N, X, random
@@ -25,7 +26,18 @@ def band(ax, number):
     return {x: (points[points[:, 0] == x, 1].min(), points[points[:, 0] == x, 1].max()) for x in X.tolist()}
 
 
-@pytest.mark.parametrize("x", [X, X[:, None], X.numpy()], ids=["vector", "column", "array"])
+KINDS = {
+    "vector": X,
+    "column": X[:, None],
+    "array": X.numpy(),
+    "list": X.tolist(),
+    "rows": X[:, None].tolist(),
+    "series": pd.Series(X.tolist(), index=range(N, 0, -1)),
+    "frame": pd.DataFrame({"metres": X.tolist()}),
+}
+
+
+@pytest.mark.parametrize("x", KINDS.values(), ids=KINDS)
 def test_bands_are_two_standard_deviations_around_the_mean(x):
     ax = regression_bands(x, REALS)
     mean, epistemic = LOC.numpy().mean(0), LOC.numpy().std(0)
@@ -48,6 +60,39 @@ def test_bands_show_the_data_and_the_colours_of_their_parts():
     ]
     assert all("2 sd" in part.get_label() for part in bands(ax))
     assert np.array_equal(np.array(ax.lines[1].get_data()), np.stack([X, LOC[0]]))
+
+
+@pytest.mark.parametrize("x", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series, lambda v: pd.DataFrame({"euros": v})])
+def test_data_of_all_kinds_are_shown_as_they_are(x, kind):
+    y = LOC[0].tolist()
+    points = regression_bands(X, REALS, data=(x, kind(y))).lines[1]
+    assert np.array_equal(points.get_data(), [X.tolist(), y])
+    against = plots.predicted_against_true(REALS, kind(y)).collections[-1]
+    np.testing.assert_array_equal(against.get_offsets()[:, 0], y)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "words"),
+    [
+        (
+            (X, LOC[0, 1:]),
+            ValueError,
+            rf"one number for each row of x and of y; got shapes \({N}, 1\) and \({N - 1},\)",
+        ),
+        ((random(N, 2), LOC[0]), ValueError, rf"got shapes \({N}, 2\) and \({N},\).*x of one feature"),
+        ((X, random(N, 2)), ValueError, rf"got shapes \({N}, 1\) and \({N}, 2\)"),
+        ((X, LOC[0], X), TypeError, "pair .x, y.; got tuple of length 3"),
+        ((["near", "far"], [1.0, 2.0]), TypeError, "x must be a tensor, array or frame of numbers"),
+        (([[1.0], [2.0, 3.0]], [1.0, 2.0]), TypeError, "x must be a tensor, array or frame of numbers"),
+        (([1.0, 2.0], [1.0, np.nan]), ValueError, "y must be finite; got NaN or infinity in 1 .* at row 1"),
+    ],
+    ids=["other rows", "two features", "two targets", "three", "words", "ragged", "missing"],
+)
+@pytest.mark.parametrize("draw", [regression_bands, plots.prior_functions])
+def test_data_that_are_no_points_get_one_clear_sentence(draw, data, kind, words):
+    with pytest.raises(kind, match=words):
+        draw(X, REALS, data=data)
 
 
 def test_the_epistemic_band_has_the_colour_that_the_legend_shows():
@@ -80,7 +125,7 @@ def test_bands_of_a_single_column_are_those_of_the_vector():
     [
         (X, torch.stack([LOC, LOC], -1), "one target; the predictive has 2"),
         (random(N, 2), LOC, rf"one number each, N = {N}; got \({N}, 2\)"),
-        (X[:-3], LOC, rf"N = {N}; got \({N - 3},\)"),
+        (X[:-3], LOC, rf"N = {N}; got {N - 3}\."),
     ],
     ids=["two targets", "two inputs", "other inputs"],
 )
@@ -112,9 +157,10 @@ def test_the_diagonal_runs_where_the_targets_are():
     [
         (lambda: plots.predicted_against_true(CLASSES, LOC[0]), NotImplementedError, "draws one real target"),
         (lambda: plots.predicted_against_true(REALS, LOC[0, 1:]), ValueError, "one row per input"),
+        (lambda: regression_bands(X, LOC), TypeError, "needs a Predictive; got Tensor"),
         (lambda: regression_bands(X, CLASSES), NotImplementedError, "class labels have no mean"),
     ],
-    ids=["classes", "other targets", "bands of classes"],
+    ids=["classes", "other targets", "no predictive", "bands of classes"],
 )
 def test_what_has_no_such_picture_gets_one_clear_sentence(ask, kind, words):
     with pytest.raises(kind, match=words):

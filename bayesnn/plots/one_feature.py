@@ -1,0 +1,59 @@
+"""The door for pictures over one feature: places on a line, and points to show there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bayesnn.data import as_inputs, as_targets
+
+__all__ = ["as_line", "as_points"]
+
+
+def as_line(x: Any, number: int) -> Tensor:
+    """Inputs that were predicted, one number each, as a vector on the CPU.
+
+    Args:
+        x: Tensor, array, list or series ``(N,)``; or with frames ``(N, 1)``.
+        number: How many inputs were predicted.
+
+    Raises:
+        TypeError: If they are not numbers.
+        ValueError: If there are not so many, of one feature, or one is not finite.
+    """
+    at = _column(x)
+    if at.shape != (number, 1):
+        came = len(at) if at.shape[1:] == (1,) else tuple(at.shape)
+        raise ValueError(f"x must be the inputs that were predicted, one number each, N = {number}; got {came}.")
+    return at[:, 0]
+
+
+def as_points(data: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Points ``(x, y)`` to show, as two vectors of one length.
+
+    Args:
+        data: Inputs ``(N,)`` or ``(N, 1)``, and targets likewise, as `as_line` takes them.
+
+    Raises:
+        TypeError: If they are no pair, or not numbers.
+        ValueError: If they are not of one length and one column each, or a number is not finite.
+    """
+    if len(data) != 2:
+        raise TypeError(f"data must be a pair (x, y); got {type(data).__name__} of length {len(data)}.")
+    x, y = data
+    inputs, targets = _column(x), as_targets(y).cpu()
+    if inputs.shape[1:] != (1,) or targets.shape not in ((len(inputs),), (len(inputs), 1)):
+        raise ValueError(
+            "data must be points, one number for each row of x and of y; got shapes "
+            f"{tuple(inputs.shape)} and {tuple(targets.shape)}. Pass the x and y of the same rows, x of one feature."
+        )
+    return inputs[:, 0].numpy(), targets.flatten().numpy()
+
+
+def _column(x: Any) -> Tensor:
+    """Inputs ``(N, ...)`` on the CPU; of a vector ``(N, 1)``."""
+    values = x if isinstance(x, Tensor) else np.asarray(x, dtype=object)  # ragged lists too, which `as_inputs` refuses
+    return as_inputs(values[:, None] if values.ndim == 1 else values).cpu()
