@@ -14,7 +14,12 @@ from tqdm.auto import tqdm
 
 from bayesnn.training import Callback, History
 
-__all__ = ["Chain", "Potential", "chain_lengths", "run_chains"]
+__all__ = ["BEFORE_THE_CHAINS", "Chain", "Potential", "chain_lengths", "run_chains"]
+
+BEFORE_THE_CHAINS = (
+    "that was before the chains began, so what is kept is where they were to begin, no draws of the posterior"
+)
+"""What is said where a fit by chains was stopped in what prepares it."""
 
 Potential = Callable[[Tensor], Tensor]
 """Minus a log density, in nats, of a vector ``(P,)``."""

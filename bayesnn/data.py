@@ -25,7 +25,7 @@ def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
 
     Raises:
         TypeError: If something is not data.
-        ValueError: If rows do not match, there are fewer than two, or a value is not finite.
+        ValueError: If rows do not match, there are fewer than two, or a value is masked or not finite.
     """
     if brings_targets(x):
         if y is not None:
@@ -112,6 +112,7 @@ def _read(source: Dataset | DataLoader) -> tuple[Tensor, Tensor]:
 
 
 def _tensor(values: Any, name: str) -> Tensor:
+    _refuse_masked(values, name)
     try:
         if isinstance(values, list | tuple) and values and all(isinstance(value, Tensor) for value in values):
             values = torch.stack(list(values))
@@ -130,6 +131,18 @@ def _tensor(values: Any, name: str) -> Tensor:
             f"{int(bad.flatten().nonzero()[0])}. Drop or impute them first."
         )
     return tensor
+
+
+def _refuse_masked(values: Any, name: str) -> None:
+    """Refuse arrays of ``numpy.ma`` some of whose entries are masked: a tensor has no mask."""
+    parts = values if isinstance(values, list | tuple) else [values]
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
+        mask = np.atleast_1d(np.ma.getmaskarray(np.ma.array(values)))
+        rows = mask.reshape(len(mask), -1).any(1)
+        raise ValueError(
+            f"{name} must have no masked entries; got {mask.sum()} of them in {rows.sum()} row(s), the first at row "
+            f"{rows.argmax()}. Drop those rows of x and y, or impute them: pass {name}.filled(value)."
+        )
 
 
 def _array(values: Any) -> np.ndarray:

@@ -243,6 +243,9 @@ def _of_draws(
 
 
 def _of_chains(figures: dict[str, float]) -> list[Finding]:
+    if any(math.isnan(figures.get(name, 0.0)) for name in ("num_divergences", "temperature")):
+        words = "stopped by hand before the chains had a draw; it holds their places, no draws of the posterior."
+        return [Finding("no draws", words, "fit again, to the end")]
     complaints = []
     if figures.get("rhat", 1.0) > HIGHEST_RHAT or figures.get("ess", math.inf) < FEWEST_EFFECTIVE:
         complaints.append(

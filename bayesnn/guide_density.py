@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import pyro
 import pyro.poutine as poutine
@@ -35,18 +36,18 @@ def density_of(guide: Callable, args: Sequence[Tensor]) -> Density | None:
         cannot be told from the values.
     """
     if isinstance(guide, AutoNormal):
-        return lambda weights: _total([site.log_prob(weights[name]) for name, site in guide.sites().items()])
+        return partial(_of_sites, guide)
     if isinstance(guide, AutoDelta):
         return None
     if isinstance(guide, PyroAutoNormal):
-        return lambda weights: _of_pyros_normal(guide, weights)
+        return partial(_of_pyros_normal, guide)
     if isinstance(guide, AutoContinuous):
-        return lambda weights: _of_vector(guide, weights)
+        return partial(_of_vector, guide)
     with torch.no_grad(), seeded(None, args[0].device), pyro.settings.context(module_local_params=True):
         trace = poutine.trace(guide).get_trace(*args)
     if any(site["infer"].get("is_auxiliary") or _is_delta(site["fn"]) for _, site in trace.iter_stochastic_nodes()):
         return None
-    return lambda weights: _by_conditioning(guide, args, weights)
+    return partial(_by_conditioning, guide, args)
 
 
 def _total(parts: list[Tensor]) -> Tensor:
@@ -55,6 +56,10 @@ def _total(parts: list[Tensor]) -> Tensor:
 
 def _is_delta(fn: object) -> bool:
     return type(getattr(fn, "base_dist", fn)).__name__ == "Delta"
+
+
+def _of_sites(guide: AutoNormal, weights: Mapping[str, Tensor]) -> Tensor:
+    return _total([site.log_prob(weights[name]) for name, site in guide.sites().items()])
 
 
 @torch.no_grad()

@@ -250,18 +250,13 @@ def _start_at(model: Callable, start: Mapping[str, Tensor] | None) -> Callable:
     """An initialisation for Pyro's guides: given values, a draw for matrices, the prior's median for the rest."""
     given = start if start is not None else model.start() if hasattr(model, "start") else {}
     values = {name: value.detach().clone() for name, value in given.items()}  # or the fit would change the caller's
+    return init_to_value(values=values, fallback=_first_value)
 
-    def fallback(site: dict[str, Any]) -> Tensor:
-        shape = site["fn"].batch_shape + site["fn"].event_shape
-        return (
-            init_to_sample(site)
-            if len(shape) > 1
-            else center(site["fn"])
-            if site["fn"].has_rsample
-            else init_to_median(site)
-        )
 
-    return init_to_value(values=values, fallback=fallback)
+def _first_value(site: dict[str, Any]) -> Tensor:
+    if len(site["fn"].batch_shape + site["fn"].event_shape) > 1:
+        return init_to_sample(site)
+    return center(site["fn"]) if site["fn"].has_rsample else init_to_median(site)
 
 
 def leaf(holder: torch.nn.Module, name: str) -> torch.nn.Parameter:

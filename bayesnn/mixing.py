@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -26,7 +27,6 @@ FEWEST_DRAWS = 4
 _MOST_INPUTS = 200
 
 
-@torch.no_grad()
 def mixing(joint: LogJoint | TracedJoint, weights: Mapping[str, Tensor], log_density: Tensor) -> dict[str, float]:
     """R-hat and effective sample size in function space: the worst of all quantities.
 
@@ -40,11 +40,25 @@ def mixing(joint: LogJoint | TracedJoint, weights: Mapping[str, Tensor], log_den
         log_density: A log density of each draw ``(C, T)``, T = 4 or more.
 
     Returns:
-        ``rhat``, the largest, and ``ess``, the smallest.
+        ``rhat``, the largest, and ``ess``, the smallest; nothing if it was stopped by hand, and a warning then says so:
+        the draws took longer, and are not to be lost with it.
 
     References:
         Izmailov et al. (2021), What Are Bayesian Neural Network Posteriors Really Like?, arXiv:2104.14421, section 5.
     """
+    try:
+        return _worst(joint, weights, log_density)
+    except KeyboardInterrupt:
+        warnings.warn(
+            "stopped by hand while the chains were compared; all draws are kept, but whether the chains have converged "
+            "is not known.",
+            stacklevel=3,
+        )
+        return {}
+
+
+@torch.no_grad()
+def _worst(joint: LogJoint | TracedJoint, weights: Mapping[str, Tensor], log_density: Tensor) -> dict[str, float]:
     rows = torch.linspace(0, len(joint.x) - 1, min(len(joint.x), _MOST_INPUTS)).round().long().to(joint.x.device)
     members = joint.model.predict(weights, joint.x[rows])
     predictive = Predictive(members)

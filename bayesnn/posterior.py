@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from numbers import Integral
 from typing import Any, Protocol
 
@@ -59,7 +60,8 @@ class Model(Protocol):
 class WeightPosterior:
     """A fitted method: S draws of a network's weights. Call it on inputs to get a `Predictive`.
 
-    Draws are fixed: two calls agree. It lives where it was fitted; `to` moves it.
+    Draws are fixed: two calls agree. It lives where it was fitted; `to` moves it. ``torch.save(posterior, file)`` keeps
+    it whole, if network, prior, likelihood and guide can be pickled; ``torch.load(file, weights_only=False)`` reads it.
 
     Attributes:
         model: The model that was fitted, knowing its data's size and units, its priors as fitted.
@@ -207,8 +209,8 @@ class WeightPosterior:
             model=copy.deepcopy(self.model).to(target),
             weights=_moved(self.weights, target),
             # What makes draws, and their density, stay with the fit.
-            draws=None if made is None else lambda number, seed: _moved(made(number, seed), target),
-            density=None if density is None else lambda weights: density(_moved(weights, source)).to(target),
+            draws=None if made is None else partial(_draws_on, target, made),
+            density=None if density is None else partial(_density_on, target, density, source),
         )
 
     def _inputs(self, x: Any) -> Tensor:
@@ -225,6 +227,14 @@ class WeightPosterior:
             return closed(self.weights, x) if closed else Predictive(self.model.predict(self.weights, x))
         except (RuntimeError, IndexError) as error:
             raise ValueError(unlike(x, self.model.input_words, error)) from error
+
+
+def _draws_on(device: torch.device, made: Draws, number: int, seed: int) -> dict[str, Tensor]:
+    return _moved(made(number, seed), device)
+
+
+def _density_on(device: torch.device, density: Density, there: torch.device, weights: Mapping[str, Tensor]) -> Tensor:
+    return density(_moved(weights, there)).to(device)
 
 
 def _moved(values: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

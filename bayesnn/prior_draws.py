@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,10 +95,7 @@ def prior_predictive(
     else:
         known, inputs = _without_targets(model, x, device)
 
-    def draws(number: int, seed: int) -> dict[str, Tensor]:
-        with seeded(seed, inputs.device), torch.no_grad():
-            return known.prior_draws(number)
-
+    draws = partial(_draws, known, inputs.device)
     prior = WeightPosterior(known, draws(num_samples, seed), "prior", draws=draws)
     if targets is None:
         return prior
@@ -106,6 +104,12 @@ def prior_predictive(
     if words:
         warnings.warn(words, stacklevel=2)
     return WeightPosterior(known, prior.weights, "prior", None, figures, draws)
+
+
+@torch.no_grad()
+def _draws(model: BayesianNeuralNetwork | PyroModel, device: torch.device, number: int, seed: int) -> dict[str, Tensor]:
+    with seeded(seed, device):
+        return model.prior_draws(number)
 
 
 def _without_targets(

@@ -10,6 +10,7 @@ import fnmatch
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from typing import Literal
 
@@ -94,13 +95,13 @@ def normal(scale: float = 1.0, loc: float = 0.0) -> Prior:
         tensor([0.5000])
     """
     _check_scale(scale)
-    return lambda name, value: dist.Normal(torch.full_like(value, loc), scale)
+    return partial(_normal, scale, loc)
 
 
 def laplace(scale: float = 1.0) -> Prior:
     """A zero-mean Laplace of scale ``scale`` (standard deviation ``sqrt(2) scale``) for every parameter."""
     _check_scale(scale)
-    return lambda name, value: dist.Laplace(torch.zeros_like(value), scale)
+    return partial(_laplace, scale)
 
 
 def student_t(scale: float = 1.0, degrees_of_freedom: float = 3.0) -> Prior:
@@ -108,7 +109,19 @@ def student_t(scale: float = 1.0, degrees_of_freedom: float = 3.0) -> Prior:
     _check_scale(scale)
     if not degrees_of_freedom > 0:
         raise ValueError(f"degrees_of_freedom must be positive; got {degrees_of_freedom}.")
-    return lambda name, value: dist.StudentT(degrees_of_freedom, torch.zeros_like(value), scale)
+    return partial(_student_t, scale, degrees_of_freedom)
+
+
+def _normal(scale: float, loc: float, name: str, value: Tensor) -> Distribution:
+    return dist.Normal(torch.full_like(value, loc), scale)
+
+
+def _laplace(scale: float, name: str, value: Tensor) -> Distribution:
+    return dist.Laplace(torch.zeros_like(value), scale)
+
+
+def _student_t(scale: float, degrees_of_freedom: float, name: str, value: Tensor) -> Distribution:
+    return dist.StudentT(degrees_of_freedom, torch.zeros_like(value), scale)
 
 
 @dataclass(frozen=True)

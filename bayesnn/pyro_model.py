@@ -152,7 +152,7 @@ class PyroModel:
                 )
         known = copy.copy(self)
         known.observed, known.num_data = observed[0], len(x)
-        known._seen = x[:1], y[:1]
+        known._seen = x[:1].clone(), y[:1].clone()  # views would hold, and save, all data
         part = max(1, min(size, len(x) // 2))  # a part tells a plate of the data's size from one of the batch's
         scale = float(poutine.trace(self._model).get_trace(x[:part], y[:part]).nodes[observed[0]]["scale"])
         known.scales_itself = abs(scale * part - len(x)) < 1e-6 * len(x)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from bayesnn.guides import AutoNormal
 from bayesnn.model import BayesianNeuralNetwork
-from bayesnn.posterior import WeightPosterior
+from bayesnn.posterior import Draws, WeightPosterior
 
 __all__ = ["pruned", "signal_to_noise"]
 
@@ -101,19 +102,23 @@ def pruned(
     parts = kept.split([ranks[name].numel() for name in names])
     masks = {name: part.view(ranks[name].shape) for name, part in zip(names, parts, strict=True)}
 
-    def cut(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: value * masks[name] if name in masks else value for name, value in weights.items()}
-
-    made = posterior.draws
     return replace(
         posterior,
-        weights=cut(posterior.weights),
+        weights=_cut(masks, posterior.weights),
         method=f"{posterior.method}, pruned",
         summary={"pruned": float((~kept).double().mean())},
-        draws=None if made is None else lambda number, seed: cut(made(number, seed)),
+        draws=None if posterior.draws is None else partial(_cut_draws, masks, posterior.draws),
         guide=None,
         density=None,
     )
+
+
+def _cut(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value * masks[name] if name in masks else value for name, value in weights.items()}
+
+
+def _cut_draws(masks: Mapping[str, Tensor], made: Draws, number: int, seed: int) -> dict[str, Tensor]:
+    return _cut(masks, made(number, seed))
 
 
 def _ratio(mean: Tensor, sd: Tensor) -> Tensor:

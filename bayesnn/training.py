@@ -156,6 +156,7 @@ def optimise(
     label: str = "fit",
     method: Callable[..., Any] = Adam,
     final_rate: float = _FINAL_RATE,
+    reached: str = "the state reached is kept",
 ) -> History:
     """Minimise a loss by Adam, in place.
 
@@ -173,6 +174,7 @@ def optimise(
         label: What the bar says.
         method: What makes another optimiser of ``(parameters, lr=...)``.
         final_rate: Fraction of its start to which the step size falls; 1 keeps it.
+        reached: What the warning says of what Ctrl-C leaves.
 
     Returns:
         The mean of every term in each epoch.
@@ -223,9 +225,7 @@ def optimise(
                 callback(epoch, means)
     except KeyboardInterrupt:
         interrupted = True
-        warnings.warn(
-            f"stopped by hand after {len(epochs)} of {num_epochs} epochs; the state reached is kept.", stacklevel=3
-        )
+        warnings.warn(f"stopped by hand after {len(epochs)} of {num_epochs} epochs; {reached}.", stacklevel=3)
     finally:
         bar.close()
     if (len(epochs) < num_epochs and not interrupted) or not all(bool(leaf.isfinite().all()) for leaf in leaves):

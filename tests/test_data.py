@@ -182,6 +182,30 @@ def test_a_missing_value_in_a_nullable_column_is_refused():
         as_targets(pd.Series([1, None, 3], dtype="Int64"))
 
 
+def masked(shape):
+    mask = np.zeros(shape, bool)
+    mask[[2, 4]] = True
+    return np.ma.array(np.ones(shape), mask=mask)
+
+
+@pytest.mark.parametrize("form", [lambda values: values, lambda values: [*values], lambda values: (*values,)])
+def test_masked_entries_are_counted_and_placed(form):
+    words = r"x must have no masked entries; got 4 of them in 2 row\(s\), the first at row 2. Drop .* x.filled\(value\)"
+    with pytest.raises(ValueError, match=words):
+        as_inputs(form(masked((N, 2))))
+
+
+def test_masked_targets_are_refused():
+    with pytest.raises(ValueError, match=r"y must have no masked entries; got 2 of them .* y.filled"):
+        as_training_data(X, masked((N,)))
+    with pytest.raises(ValueError, match="y must have no masked entries; got 6 of them"):
+        as_targets(masked((N, 3)))
+
+
+def test_a_masked_array_with_nothing_masked_is_taken():
+    assert torch.equal(as_inputs(np.ma.array(X, mask=False)), torch.from_numpy(X))
+
+
 def test_complex_numbers_are_refused():
     with pytest.raises((TypeError, ValueError), match="x must be"):
         as_inputs(1j * X)

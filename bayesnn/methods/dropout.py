@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -134,16 +135,18 @@ def fit_dropout(
         for mask in masks.values():
             mask.eval()
 
-    def draws(number: int, seed: int) -> dict[str, Tensor]:
-        with seeded(seed, inputs.device):
-            drawn = {f"{name}.mask".lstrip("."): mask.draws(number, like=found_like) for name, mask in masks.items()}
-        return {name: value.expand(number, *value.shape) for name, value in found.items()} | drawn
-
-    found_like = next(iter(found.values()))
+    draws = partial(_draws, masks, found)
     summary = {f"rate[{name}]": mask.rate for name, mask in masks.items()}
     summary["final_loss"] = history.epochs[-1]["loss"] if history.epochs else float("nan")
     method = "concrete_dropout" if concrete else "dropout"
     return WeightPosterior(model, draws(num_samples, seed), method, history, summary, draws)
+
+
+def _draws(masks: Mapping[str, Mask], found: Mapping[str, Tensor], number: int, seed: int) -> dict[str, Tensor]:
+    like = next(iter(found.values()))
+    with seeded(seed, like.device):
+        drawn = {f"{name}.mask".lstrip("."): mask.draws(number, like=like) for name, mask in masks.items()}
+    return {name: value.expand(number, *value.shape) for name, value in found.items()} | drawn
 
 
 def _by_reference(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from bayesnn.posterior import WeightPosterior
+from bayesnn.posterior import Density, Draws, WeightPosterior
 from bayesnn.training import History
 
 __all__ = ["even_shares", "joined"]
@@ -33,16 +34,8 @@ def joined(fits: Sequence[WeightPosterior], method: str) -> WeightPosterior:
     )
     common = [name for name in fits[0].summary if all(name in one.summary for one in fits)]
     summary = {name: sum(one.summary[name] for one in fits) / len(fits) for name in common}
-    makers, densities = [one.draws for one in fits], [one.density for one in fits]
-
-    def draws(number: int, seed: int) -> dict[str, Tensor]:
-        parts = even_shares(number, len(fits), seed)
-        return _cat([make(n, seed + m) for m, (make, n) in enumerate(zip(makers, parts, strict=True)) if make and n])
-
-    def density(weights: Mapping[str, Tensor]) -> Tensor:
-        each = torch.stack([of_one(weights) for of_one in densities if of_one])
-        return each.logsumexp(0) - math.log(len(each))
-
+    makers = [one.draws for one in fits if one.draws]
+    densities = [one.density for one in fits if one.density]
     lengths = tuple(one.num_samples for one in fits)
     return WeightPosterior(
         fits[0].model,
@@ -50,10 +43,20 @@ def joined(fits: Sequence[WeightPosterior], method: str) -> WeightPosterior:
         method,
         history,
         summary,
-        draws if all(makers) else None,
-        density=density if all(densities) else None,
+        partial(_draws, makers) if len(makers) == len(fits) else None,
+        density=partial(_density, densities) if len(densities) == len(fits) else None,
         chains=lengths if max(lengths) > 1 else (),
     )
+
+
+def _draws(makers: Sequence[Draws], number: int, seed: int) -> dict[str, Tensor]:
+    parts = even_shares(number, len(makers), seed)
+    return _cat([make(n, seed + m) for m, (make, n) in enumerate(zip(makers, parts, strict=True)) if n])
+
+
+def _density(densities: Sequence[Density], weights: Mapping[str, Tensor]) -> Tensor:
+    each = torch.stack([of_one(weights) for of_one in densities])
+    return each.logsumexp(0) - math.log(len(each))
 
 
 def even_shares(total: int, num_members: int, seed: int) -> list[int]:

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -158,20 +159,24 @@ def _of_last_layer(mode: Mode, num_samples: int, seed: int) -> WeightPosterior:
     if isinstance(known.likelihood, Gaussian):
         blocks = torch.cholesky_inverse(factor).reshape(k, p, k, p).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         head = replace(head, posterior=Posterior(mean, torch.linalg.cholesky(blocks)))
-
-    def draws(number: int, seed: int) -> dict[str, Tensor]:
-        steps = torch.linalg.solve_triangular(
-            factor.mT, _noise(torch.Generator().manual_seed(seed), k * p, number, like=mean), upper=True
-        )
-        values = head.split(mean + steps.mT.reshape(number, k, p))
-        return values | {name: value.expand(number, *value.shape) for name, value in mode.latents.items()}
-
-    def density(drawn: Mapping[str, Tensor]) -> Tensor:
-        steps = (head.joined(drawn).double() - mean).flatten(1) @ factor
-        return factor.diagonal().log().sum() - 0.5 * (steps.square().sum(1) + k * p * math.log(2 * math.pi))
-
     evidence = _log_evidence(mode, own, 2 * factor.diagonal().log().sum())
+    draws = partial(_draws_of_last_layer, head, mean, factor, mode.latents)
+    density = partial(_density_of_last_layer, head, mean, factor)
     return WeightPosterior(head, draws(num_samples, seed), "laplace", None, evidence, draws, density=density)
+
+
+def _draws_of_last_layer(
+    head: LastLayer, mean: Tensor, factor: Tensor, latents: Mapping[str, Tensor], number: int, seed: int
+) -> dict[str, Tensor]:
+    noise = _noise(torch.Generator().manual_seed(seed), len(factor), number, like=mean)
+    steps = torch.linalg.solve_triangular(factor.mT, noise, upper=True)
+    values = head.split(mean + steps.mT.reshape(number, *mean.shape))
+    return values | {name: value.expand(number, *value.shape) for name, value in latents.items()}
+
+
+def _density_of_last_layer(head: LastLayer, mean: Tensor, factor: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
+    steps = (head.joined(drawn).double() - mean).flatten(1) @ factor
+    return factor.diagonal().log().sum() - 0.5 * (steps.square().sum(1) + len(factor) * math.log(2 * math.pi))
 
 
 def _of_all(mode: Mode, num_samples: int, seed: int) -> WeightPosterior:
@@ -186,21 +191,25 @@ def _of_all(mode: Mode, num_samples: int, seed: int) -> WeightPosterior:
             f'{str(error).splitlines()[0]} Write structure="last_layer", which asks for neither.'
         ) from error
     scales = {name: (information[name] + own).rsqrt() for name, own in _prior_precisions(known, weights).items()}
-
-    def draws(number: int, seed: int) -> dict[str, Tensor]:
-        generator, drawn = torch.Generator().manual_seed(seed), {}
-        for name, scale in scales.items():
-            noise = _noise(generator, number, *scale.shape, like=scale)
-            drawn[name] = (weights[name] + scale * noise).to(known.dtype)
-        return drawn | {name: value.expand(number, *value.shape) for name, value in mode.latents.items()}
-
-    def density(drawn: Mapping[str, Tensor]) -> Tensor:
-        parts = [Normal(weights[n], scale).log_prob(drawn[n].double()).flatten(1).sum(1) for n, scale in scales.items()]
-        return torch.stack(parts).sum(0)
-
     log_determinant = -2 * torch.stack([scale.log().sum() for scale in scales.values()]).sum()
     evidence = _log_evidence(mode, weights, log_determinant)
+    draws, density = partial(_draws_of_all, weights, scales, mode.latents), partial(_density_of_all, weights, scales)
     return WeightPosterior(linear, draws(num_samples, seed), "laplace", None, evidence, draws, density=density)
+
+
+def _draws_of_all(
+    weights: Mapping[str, Tensor], scales: Mapping[str, Tensor], latents: Mapping[str, Tensor], number: int, seed: int
+) -> dict[str, Tensor]:
+    generator, drawn = torch.Generator().manual_seed(seed), {}
+    for name, scale in scales.items():
+        noise = _noise(generator, number, *scale.shape, like=scale)
+        drawn[name] = (weights[name] + scale * noise).to(weights[name].dtype)
+    return drawn | {name: value.expand(number, *value.shape) for name, value in latents.items()}
+
+
+def _density_of_all(weights: Mapping[str, Tensor], scales: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> Tensor:
+    parts = [Normal(weights[n], scale).log_prob(drawn[n].double()).flatten(1).sum(1) for n, scale in scales.items()]
+    return torch.stack(parts).sum(0)
 
 
 @dataclass(frozen=True, eq=False)

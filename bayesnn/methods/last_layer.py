@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import pyro.distributions as dist
@@ -12,7 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin as Dist
 from torch import Tensor
 
 from bayesnn.checks import check_count, check_seed
-from bayesnn.conjugate import LinearRegression
+from bayesnn.conjugate import LinearRegression, Posterior
 from bayesnn.fitting import epochs_for
 from bayesnn.heads import LastLayer
 from bayesnn.likelihoods import Gaussian
@@ -20,7 +21,7 @@ from bayesnn.methods.map import STEPS
 from bayesnn.methods.mode import Mode, Start, as_it_stands, mode_of
 from bayesnn.methods.svi import fit_svi
 from bayesnn.model import BayesianNeuralNetwork
-from bayesnn.posterior import WeightPosterior
+from bayesnn.posterior import Density, Draws, WeightPosterior
 from bayesnn.training import Callback, History
 
 __all__ = ["fit_last_layer"]
@@ -145,17 +146,21 @@ def _in_closed_form(mode: Mode, head: LastLayer, num_samples: int, seed: int, wh
     found = regression.posterior(sigma / unit)
     evidence = regression.log_evidence(sigma / unit).sum() / len(features) - unit.log().sum()
     fixed = {name: sigma.reshape(target.loc.shape).to(mode.model.dtype) for name in latents}
-
-    def draws(number: int, seed: int) -> dict[str, Tensor]:
-        return head.split(found.draws(number, seed)) | {n: v.expand(number, *v.shape) for n, v in fixed.items()}
-
-    def density(drawn: Mapping[str, Tensor]) -> Tensor:
-        return found.log_prob(head.joined(drawn))
-
+    draws, density = partial(_exact_draws, head, found, fixed), partial(_exact_density, head, found)
     history = mode.history or History([], 0.0, False)
     summary = {"log_evidence_per_datum": float(evidence)}
     known = replace(head, posterior=found)
     return WeightPosterior(known, draws(num_samples, seed), "last_layer", history, summary, draws, density=density)
+
+
+def _exact_draws(
+    head: LastLayer, found: Posterior, fixed: Mapping[str, Tensor], number: int, seed: int
+) -> dict[str, Tensor]:
+    return head.split(found.draws(number, seed)) | {n: v.expand(number, *v.shape) for n, v in fixed.items()}
+
+
+def _exact_density(head: LastLayer, found: Posterior, drawn: Mapping[str, Tensor]) -> Tensor:
+    return found.log_prob(head.joined(drawn))
 
 
 def _best_noise(regression: LinearRegression, prior: Distribution, unit: Tensor, shape: torch.Size) -> Tensor:
@@ -183,7 +188,10 @@ def _by_svi(mode: Mode, head: LastLayer, *, callback: Callback | None, **setting
     name_of = dict(zip(("weight", "bias"), head.body.names, strict=False))
     # Features stay as they are, for the prior's sake, and targets are scaled as in the whole model.
     alone = BayesianNeuralNetwork(
-        head.body.head, lambda name, value: known.priors()[name_of[name]], known.likelihood, standardise=False
+        head.body.head,
+        partial(_named, {name: known.priors()[full] for name, full in name_of.items()}),
+        known.likelihood,
+        standardise=False,
     )
     alone.y_loc, alone.y_scale = known.y_loc, known.y_scale
     # The guide's means begin in the tensors they are given, and would move the body's own.
@@ -199,28 +207,35 @@ def _by_svi(mode: Mode, head: LastLayer, *, callback: Callback | None, **setting
         **settings,
     )
     history = fitted.history if mode.history is None else _joined(mode.history, fitted.history)  # type: ignore[arg-type]
-
-    def renamed(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name_of.get(name, name): value for name, value in values.items()}
-
-    def draws(number: int, seed: int) -> dict[str, Tensor]:
-        return renamed(fitted.draws(number, seed))  # type: ignore[misc]
-
-    def density(drawn: Mapping[str, Tensor]) -> Tensor:
-        return fitted.density({name: drawn[name_of.get(name, name)] for name in fitted.weights})  # type: ignore[misc]
-
+    full_names = {name: name_of.get(name, name) for name in fitted.weights}
     moments = {name_of[name]: pair for name, pair in fitted.guide.real_moments().items() if name in name_of}
     fitted_model = known.with_fitted_priors({n: (m.detach(), s.detach()) for n, (m, s) in moments.items()})
     return WeightPosterior(
         replace(head, model=fitted_model, fixed_latents=False),
-        renamed(fitted.weights),
+        _renamed(full_names, fitted.weights),
         "last_layer",
         history,
         fitted.summary,
-        draws,
+        partial(_renamed_draws, full_names, fitted.draws),  # type: ignore[arg-type]
         fitted.guide,
-        density,
+        partial(_density_of_renamed, full_names, fitted.density),  # type: ignore[arg-type]
     )
+
+
+def _named(priors: Mapping[str, Distribution], name: str, value: Tensor) -> Distribution:
+    return priors[name]
+
+
+def _renamed(full_names: Mapping[str, str], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {full_names[name]: value for name, value in values.items()}
+
+
+def _renamed_draws(full_names: Mapping[str, str], made: Draws, number: int, seed: int) -> dict[str, Tensor]:
+    return _renamed(full_names, made(number, seed))
+
+
+def _density_of_renamed(full_names: Mapping[str, str], density: Density, drawn: Mapping[str, Tensor]) -> Tensor:
+    return density({name: drawn[full] for name, full in full_names.items()})
 
 
 def _joined(first: History, second: History) -> History:

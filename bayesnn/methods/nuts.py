@@ -12,7 +12,7 @@ import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
-from bayesnn.chains import Chain, chain_lengths, run_chains
+from bayesnn.chains import BEFORE_THE_CHAINS, Chain, chain_lengths, run_chains
 from bayesnn.checks import check_count
 from bayesnn.density import LogJoint, TracedJoint
 from bayesnn.fitting import isolated, prepared, prepared_pyro_model
@@ -93,7 +93,9 @@ def fit_nuts(
         A posterior of S draws, chain by chain. Its ``summary`` tells ``rhat``, the largest of all quantities, ``ess``,
         the smallest effective sample size, ``num_divergences``, ``acceptance``, the mean acceptance probability, and
         ``deepest``, the fraction of draws that were cut off by ``max_tree_depth``. Its ``history`` has an entry for
-        each iteration: ``loss``, minus the log joint density per datum, and ``gradients``, how many were taken.
+        each iteration: ``loss``, minus the log joint density per datum, and ``gradients``, how many were taken. On
+        Ctrl-C the draws reached are kept; before there is one, the chains' places are, which are no draws of the
+        posterior: a warning says so, and the figures are NaN.
 
     Raises:
         TypeError: If model or data are of the wrong kind.
@@ -146,11 +148,12 @@ def fit_nuts(
         weights = {name: value.detach() for name, value in joint.values(walked.flatten(0, 1)).items()}
         summary = _figures(chains)
         if len(walked[0]) >= FEWEST_DRAWS:
-            summary = mixing(joint, weights, statistics["log_density"]) | summary
+            found = mixing(joint, weights, statistics["log_density"])
+            interrupted, summary = interrupted or not found, found | summary
     history = replace(history, interrupted=history.interrupted or interrupted)
     if not history.interrupted:
         _warn_of_bad_chains(summary, num_warmup, max_tree_depth, target_accept)
-    weights = {name: value[:num_samples] for name, value in weights.items()}
+    weights = {name: value[:num_samples].clone() for name, value in weights.items()}  # no views of all sites together
     each = {name: value.flatten()[:num_samples] for name, value in statistics.items() if name != "log_density"}
     lengths = chain_lengths(num_samples, *walked.shape[:2])
     return WeightPosterior(known, weights, "nuts", history, summary, chains=lengths, statistics=each)
@@ -169,6 +172,7 @@ def _starts(joint: LogJoint | TracedJoint, start: Start, num_chains: int, progre
             learning_rate=_CLIMB_RATE,
             progress=progress,
             label="nuts, start",
+            reached=BEFORE_THE_CHAINS,
         )
         draws, interrupted = torch.stack([z.detach() for z in leaves]), history.interrupted
     elif start != "prior":
@@ -205,10 +209,12 @@ def _kept(chains: Sequence[Chain], thinning: int) -> tuple[Tensor, dict[str, Ten
 
 def _figures(chains: Sequence[Chain]) -> dict[str, float]:
     number = sum(len(chain.draws) for chain in chains)
+    if not number:
+        return dict.fromkeys(("num_divergences", "acceptance", "deepest"), math.nan)
     return {
         "num_divergences": float(sum(chain.num_divergences for chain in chains)),
         "acceptance": sum(chain.acceptance for chain in chains) / len(chains),
-        "deepest": sum(chain.num_deepest for chain in chains) / max(1, number),
+        "deepest": sum(chain.num_deepest for chain in chains) / number,
     }
 
 

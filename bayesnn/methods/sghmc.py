@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bayesnn.chains import chain_lengths
+from bayesnn.chains import BEFORE_THE_CHAINS, chain_lengths
 from bayesnn.checks import check_count, check_positive
 from bayesnn.density import LogJoint, slope_of
 from bayesnn.fitting import isolated, prepared
@@ -25,7 +25,7 @@ from bayesnn.mixing import FEWEST_DRAWS, FEWEST_EFFECTIVE, HIGHEST_RHAT, mixing
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.points import is_real, pays_together, restarts
 from bayesnn.posterior import WeightPosterior
-from bayesnn.training import Callback, Minibatches
+from bayesnn.training import Callback, History, Minibatches
 
 __all__ = ["fit_sghmc"]
 
@@ -103,7 +103,9 @@ def fit_sghmc(
     Returns:
         A posterior of S draws, chain by chain. Its ``summary`` tells ``rhat``, the largest of all quantities, ``ess``,
         the smallest effective sample size, ``temperature``, the kinetic temperature of the site where it is furthest
-        from T, and ``step_size``. Its ``history`` has an entry for each epoch of the fit before and for each cycle.
+        from T, and ``step_size``. Its ``history`` has an entry for each epoch of the fit before and for each cycle. On
+        Ctrl-C the draws reached are kept; before there is one, the chains' places are, which are no draws of the
+        posterior: a warning says so, and the temperature is NaN.
 
     Raises:
         TypeError: If model, data or start are of the wrong kind.
@@ -157,36 +159,44 @@ def fit_sghmc(
     with isolated(seed, inputs.device):
         joint = LogJoint(known, inputs, targets)
         z = joint.vector({name: value[:num_chains] for name, value in draws.items()})
-        mass = _mass(joint, z)
         even = math.ceil(len(inputs) / math.ceil(len(inputs) / batch_size))
         batches = Minibatches([inputs, targets], even, range(seed, seed + len(z)))
-        first = next(iter(batches))
-        slope = slope_of(joint, z, first, pays_together(known.network), vectorised)
-        steep = steepness(slope, z, first, mass)
-        size = step / math.sqrt(max(steep, 1e-12))
-        walked = walk(
-            slope,
-            z,
-            batches,
-            mass,
-            size,
-            num_cycles=0 if stopped else num_warmup + math.ceil(num_samples / num_chains),
-            num_warmup=num_warmup,
-            steps_per_cycle=cycle_steps,
-            momentum=momentum,
-            temperature=temperature,
-            progress=progress,
-            callback=None if callback is None else partial(_counted_on, callback, done),
-            label="sghmc",
-        )
+        walked, size = Walk(z[:, None][:, :0], z, torch.zeros_like(z), 0, History([], 0.0, True), True), math.nan
+        try:
+            if stopped:  # in the fit before, which took Ctrl-C for itself
+                raise KeyboardInterrupt
+            mass = _mass(joint, z)
+            first = next(iter(batches))
+            slope = slope_of(joint, z, first, pays_together(known.network), vectorised)
+            steep = steepness(slope, z, first, mass)
+        except KeyboardInterrupt:
+            warnings.warn(f"stopped by hand; {BEFORE_THE_CHAINS}.", stacklevel=2)
+        else:
+            size = step / math.sqrt(max(steep, 1e-12))
+            walked = walk(
+                slope,
+                z,
+                batches,
+                mass,
+                size,
+                num_cycles=num_warmup + math.ceil(num_samples / num_chains),
+                num_warmup=num_warmup,
+                steps_per_cycle=cycle_steps,
+                momentum=momentum,
+                temperature=temperature,
+                progress=progress,
+                callback=None if callback is None else partial(_counted_on, callback, done),
+                label="sghmc",
+            )
         if not walked.finite and not walked.draws.shape[1]:
             raise ValueError(f"the walk must stay finite; it did not. Lower step (now {step:g}).")
         kept = walked.draws if walked.draws.shape[1] else walked.last[:, None]
         weights = {name: value.detach() for name, value in joint.values(kept.flatten(0, 1)).items()}
         summary = {"temperature": _temperature(joint, walked, momentum, temperature)[0], "step_size": size}
         if kept.shape[1] >= FEWEST_DRAWS:
-            summary = mixing(joint, weights, vmap(vmap(joint.log_prior))(kept).cpu()) | summary
-    history = walked.history
+            found = mixing(joint, weights, vmap(vmap(joint.log_prior))(kept).cpu())
+            stopped, summary = not found, found | summary
+    history = replace(walked.history, interrupted=walked.history.interrupted or stopped)
     if before is not None:
         interrupted = history.interrupted or before.interrupted
         history = replace(
@@ -197,7 +207,7 @@ def fit_sghmc(
         )
     if not history.interrupted:
         _warn(joint, walked, summary, step, momentum, temperature, even, len(inputs))
-    weights = {name: value[:num_samples] for name, value in weights.items()}
+    weights = {name: value[:num_samples].clone() for name, value in weights.items()}  # no views of all sites together
     lengths = chain_lengths(num_samples, *kept.shape[:2])
     return WeightPosterior(known, weights, "sghmc", history, summary, chains=lengths)
 

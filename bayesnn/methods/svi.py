@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -141,7 +142,7 @@ def fit_svi(
     epochs = epochs_for(num_epochs, _STEPS, len(inputs), batch_size)
     if start == "map":
         start = _map_start(known, inputs, targets, seed, progress)
-    few = (inputs[:batch_size], targets[:batch_size])
+    few = (inputs[:batch_size].clone(), targets[:batch_size].clone())  # views would hold, and save, all data
     if elbo is not None and (temperature != 1 or known.likelihood_factor(min(batch_size, len(inputs))) != 1):
         raise ValueError(
             "elbo= brings its own settings: it goes with temperature=1, and with minibatches only of a model whose "
@@ -214,11 +215,7 @@ def fit_svi(
     warn_of_a_bad_fit(history, summary, len(inputs), known.constant_log_likelihood(targets), warmup)
     if isinstance(fitted, AutoNormal) and elbo is None:
         known = known.with_fitted_priors({n: (m.detach(), s.detach()) for n, (m, s) in fitted.real_moments().items()})
-
-    def draws(number: int, seed: int) -> dict[str, Tensor]:
-        return guide_draws(fitted, few, number, seed)
-
-    density = density_of(fitted, few)
+    draws, density = partial(guide_draws, fitted, few), density_of(fitted, few)
     return WeightPosterior(known, draws(num_samples, seed), "svi", history, summary, draws, fitted, density)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -142,6 +142,7 @@ def fit_swag(
     seconds = sum(one.seconds for one in histories)
     history = History(epochs_of_all, seconds, any(one.interrupted for one in histories))
     shapes = {name: value.shape for name, value in free.items()}
+    objective = replace(objective, inputs=inputs[:1].clone())  # what is kept of the fit needs no data
     draws = partial(_draws, objective, walk, shapes)
     summary = {"step_size": size, "final_loss": final_loss(first)}
     density = partial(_density, objective, walk, shapes) if walk.moved else None

@@ -5,7 +5,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from bayesnn import BayesianNeuralNetwork, fit_nuts, likelihoods, networks, priors
+from bayesnn import BayesianNeuralNetwork, diagnose, fit_nuts, likelihoods, networks, priors
 from bayesnn.density import LogJoint
 
 SIGMAS = 5  # a normal variate lies further out with a chance of 6e-7
@@ -105,3 +105,45 @@ def test_chains_that_are_too_short_are_told():
 def test_settings_out_of_range(options, words):
     with pytest.raises(ValueError, match=words):
         fit_nuts(linear(), *data(), progress=False, **options)
+
+
+def interrupt(*args, **options):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (200, r"stopped by hand after 49 of 2000 epochs; that was before the chains began.* no draws of the posterior"),
+        (8200, r"stopped by hand after \d+ of 40 steps; that was within the warm-up.* no draws of the posterior"),
+    ],
+    ids=["in the climb", "in the warm-up"],
+)
+def test_ctrl_c_before_there_is_a_draw_says_so(monkeypatch, after, words):
+    honest, calls = LogJoint.potential, []
+
+    def stops(self, z):
+        calls.append(1)
+        if len(calls) == after:
+            raise KeyboardInterrupt
+        return honest(self, z)
+
+    monkeypatch.setattr(LogJoint, "potential", stops)
+    with pytest.warns(UserWarning, match=words):
+        posterior = fit_nuts(linear(), *data(), num_samples=40, num_warmup=30, progress=False)
+    assert posterior.history.interrupted
+    assert posterior.num_samples == 4
+    assert posterior.summary.keys() == {"num_divergences", "acceptance", "deepest"}
+    assert all(value != value for value in posterior.summary.values())  # NaN
+    with pytest.warns(UserWarning, match="^no draws: stopped by hand before the chains had a draw"):
+        assert [one.name for one in diagnose(posterior, *data()).warnings] == ["no draws"]
+
+
+@pytest.mark.filterwarnings("error:the chains may not show")
+def test_ctrl_c_while_chains_are_compared_keeps_all_draws(monkeypatch):
+    monkeypatch.setattr("bayesnn.mixing._worst", interrupt)
+    with pytest.warns(UserWarning, match="stopped by hand while the chains were compared; all draws are kept"):
+        posterior = fit_nuts(linear(), *data(), num_samples=40, num_warmup=10, start="prior", progress=False)
+    assert posterior.num_samples == 40
+    assert posterior.history.interrupted
+    assert "rhat" not in posterior.summary

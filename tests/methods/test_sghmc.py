@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bayesnn import BayesianNeuralNetwork, fit_ensemble, fit_map, fit_sghmc, likelihoods, networks, priors
+from bayesnn import BayesianNeuralNetwork, diagnose, fit_ensemble, fit_map, fit_sghmc, likelihoods, networks, priors
 from bayesnn.langevin import steepness, walk
 from bayesnn.training import Minibatches
 
@@ -185,6 +185,59 @@ def test_ctrl_c_keeps_the_draws_reached():
     posterior = fit_sghmc(linear(), *data(), callback=stop, **options)
     assert posterior.history.interrupted
     assert posterior.num_samples == 4 * 3
+
+
+SHORT = {"num_samples": 40, "num_warmup": 2, "num_epochs": 20, "cycle_steps": 5, "progress": False}
+
+
+def interrupt(*args, **options):
+    raise KeyboardInterrupt
+
+
+def assert_no_draws(posterior, num_epochs):
+    """Where the chains were to begin is kept, and is called no more than that."""
+    x, y = data()
+    assert posterior.history.interrupted
+    assert len(posterior.history.epochs) == num_epochs
+    assert posterior.num_samples == 4
+    assert all(value != value for value in posterior.summary.values())  # NaN
+    with pytest.warns(UserWarning, match="^no draws: stopped by hand before the chains had a draw"):
+        assert [one.name for one in diagnose(posterior, x, y).warnings] == ["no draws"]
+
+
+def test_ctrl_c_in_the_fit_before_the_walk_says_that_there_are_no_draws(monkeypatch):
+    def stop(epoch, terms):
+        if epoch == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("bayesnn.methods.sghmc._mass", pytest.fail)  # what took Ctrl-C does not go on
+    with pytest.warns(UserWarning, match="stopped by hand") as told:
+        posterior = fit_sghmc(linear(), *data(), callback=stop, **SHORT)
+    words = [str(one.message) for one in told]
+    assert words[0].startswith("stopped by hand after 5 of 20 epochs")
+    assert words[1].startswith("stopped by hand; that was before the chains began")
+    assert words[1].endswith("no draws of the posterior.")
+    assert_no_draws(posterior, 5)
+
+
+@pytest.mark.parametrize("where", ["_mass", "slope_of", "steepness"])
+def test_ctrl_c_between_the_fit_and_the_walk_keeps_the_fit(monkeypatch, where):
+    monkeypatch.setattr(f"bayesnn.methods.sghmc.{where}", interrupt)
+    with pytest.warns(UserWarning, match="stopped by hand; that was before the chains began.* no draws of the post"):
+        posterior = fit_sghmc(model := linear(), *data(), **SHORT)
+    assert_no_draws(posterior, 20)
+    before = fit_ensemble(model, *data(), num_members=4, num_epochs=20, beta=0.0, progress=False)
+    assert torch.equal(posterior.weights["0.weight"], before.weights["0.weight"])
+
+
+@pytest.mark.filterwarnings("error:the chains may not show")
+def test_ctrl_c_while_chains_are_compared_keeps_all_draws(monkeypatch):
+    monkeypatch.setattr("bayesnn.mixing._worst", interrupt)
+    with pytest.warns(UserWarning, match="stopped by hand while the chains were compared; all draws are kept"):
+        posterior = fit_sghmc(linear(), *data(), **SHORT)
+    assert posterior.num_samples == 40
+    assert posterior.history.interrupted
+    assert "rhat" not in posterior.summary
 
 
 @pytest.mark.parametrize(
