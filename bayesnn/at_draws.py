@@ -76,7 +76,9 @@ def plan(network: nn.Module, draws: Mapping[str, Tensor], x: Tensor) -> Plan:
         inputs = max(1, inputs)
         return Plan("stacked", min(number, max(1, budget // (stacked.widest * inputs))), inputs)
     inputs = min(len(x), 2 * _INPUTS_AT_ONCE)
-    widest = max(row, *(value.shape[1] for value in draws.values() if value.ndim > 1))  # of inputs and layers, by guess
+    tables = [path for path, module in network.named_modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
+    layers = [v for name, v in draws.items() if v.ndim > 1 and name.rpartition(".")[0] not in tables]
+    widest = max([row, *(value.shape[1] for value in layers)])  # of inputs and layers' outputs, by guess
     widest = max(sum(value[0].numel() for value in draws.values()), widest * inputs)
     return Plan("vectorised", min(number, max(1, _WEIGHTS_AT_ONCE // widest)), inputs)
 

@@ -17,7 +17,7 @@ from bayesnn.evaluation import figures
 from bayesnn.metrics.detection import aurocs
 from bayesnn.predictive import Predictive
 from bayesnn.tables import html_table, text_table
-from bayesnn.tasks import beyond_rounding, mistakes, resampled, truth
+from bayesnn.tasks import beyond_rounding, largest_of, mistakes, resampled, truth
 from bayesnn.uncertainty import scores, spreads
 
 __all__ = ["Comparison", "compare"]
@@ -135,11 +135,14 @@ def _noise(predictive: Predictive, y: Any, outside: Predictive | None) -> dict[s
     found: dict[str, Tensor] = {"nll": -predictive.log_prob(target)}
     scale = spreads(predictive)
     here, wrong = scores(predictive, scale), mistakes(predictive, target).cpu()
+    largest = largest_of(here.values())
     if predictive.has_enumerate_support:
         right = (predictive.mode == target).double()
         found["accuracy"] = right if right.ndim == 1 else right.mean(1)
         weights = resampled(torch.ones(len(target), dtype=torch.bool), _BOOTSTRAP)
-        found["misclassification_auroc"] = aurocs(here["max_probability"].cpu(), wrong, weights)
+        found["misclassification_auroc"] = aurocs(
+            beyond_rounding(here["max_probability"].cpu(), largest), wrong, weights
+        )
     else:
         squared = (predictive.mean - target).double().square()
         found["rmse"] = squared if squared.ndim == 1 else squared.mean(1)
@@ -147,7 +150,7 @@ def _noise(predictive: Predictive, y: Any, outside: Predictive | None) -> dict[s
         is_outside = torch.arange(len(predictive) + len(outside)) >= len(predictive)
         weights = resampled(is_outside, _BOOTSTRAP)
         for name, there in scores(outside, scale).items():
-            joined = beyond_rounding(torch.cat([here[name], there.to(here[name])]).cpu())
+            joined = beyond_rounding(torch.cat([here[name], there.to(here[name])]).cpu(), largest)
             if not bool(joined.isnan().any()):
                 found[f"ood_auroc_{name}"] = aurocs(joined, is_outside, weights)
     return {name: value.detach().cpu().double() for name, value in found.items()}

@@ -12,7 +12,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from bayesnn.seeding import seeded
 
-__all__ = ["as_inputs", "as_targets", "as_training_data", "batches", "brings_targets", "on_device", "unlike"]
+__all__ = [
+    "as_inputs",
+    "as_targets",
+    "as_training_data",
+    "batches",
+    "brings_targets",
+    "on_device",
+    "refuse_masked",
+    "unlike",
+]
 
 
 def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
@@ -40,7 +49,7 @@ def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
             f"targets must have one row per input, N = {len(inputs)}; got shape {tuple(targets.shape)}.{hint}"
         )
     if len(inputs) < 2:
-        raise ValueError(f"a fit needs two rows of data at least; got {len(inputs)}.")
+        raise ValueError(f"data must have two rows at least; got {len(inputs)}.")
     return inputs, targets
 
 
@@ -107,12 +116,12 @@ def _read(source: Dataset | DataLoader) -> tuple[Tensor, Tensor]:
             inputs.append(x if y.ndim else x[None])  # without batches it gives one datum at a time
             targets.append(y if y.ndim else y[None])
     if not inputs:
-        raise ValueError("a fit needs two rows of data at least; the Dataset or DataLoader is empty.")
+        raise ValueError("data must have two rows at least; the Dataset or DataLoader is empty.")
     return torch.cat(inputs), torch.cat(targets)
 
 
 def _tensor(values: Any, name: str) -> Tensor:
-    _refuse_masked(values, name)
+    refuse_masked(values, name)
     try:
         if isinstance(values, list | tuple) and values and all(isinstance(value, Tensor) for value in values):
             values = torch.stack(list(values))
@@ -133,7 +142,7 @@ def _tensor(values: Any, name: str) -> Tensor:
     return tensor
 
 
-def _refuse_masked(values: Any, name: str) -> None:
+def refuse_masked(values: Any, name: str) -> None:
     """Refuse arrays of ``numpy.ma`` some of whose entries are masked: a tensor has no mask."""
     parts = values if isinstance(values, list | tuple) else [values]
     if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +18,16 @@ Posterior = Callable[[Any], Predictive]
 
 
 def within(posterior: Posterior, x: Any, memory: str | int | None) -> Predictive:
-    """Predictions within so much memory, of a method that can be told; ``None`` leaves it to the method."""
-    return posterior(x) if memory is None else posterior(x, memory=memory)  # type: ignore[call-arg]
+    """Predictions within so much memory, of a method that can be told; ``None`` leaves it to the method.
+
+    Raises:
+        TypeError: If the method takes no ``memory``.
+    """
+    if memory is None:
+        return posterior(x)
+    if "memory" not in inspect.signature(posterior).parameters:
+        raise TypeError(f"memory= goes with a posterior that takes it; this {type(posterior).__name__} does not.")
+    return posterior(x, memory=memory)  # type: ignore[call-arg]
 
 
 def predicted(posterior: Posterior, x: Any, y: Any = None) -> tuple[Predictive, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyro.distributions as dist
@@ -161,7 +162,7 @@ def tempered(predictive: Predictive, temperature: float) -> Predictive:
     if not 0 < temperature < math.inf:
         raise ValueError(f"a temperature must be positive and finite; got {temperature}. For no change write 1.0.")
     if isinstance(predictive, Streamed):
-        return predictive.mapped(lambda block: tempered(block, temperature))
+        return predictive.mapped(partial(tempered, temperature=temperature))
     if predictive.has_enumerate_support:  # the mixture of tempered classes is exact, and is no tempered mixture
         return Predictive(_moved(predictive.members, temperature, torch.zeros(())))
     mixture, center = predictive.mixture, _finite_mean(predictive)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "Detection",
     "beyond_rounding",
     "detection",
+    "largest_of",
     "misclassification",
     "mistakes",
     "out_of_distribution",
@@ -36,9 +37,10 @@ _LEVEL, _FEWEST = 0.95, 20
 
 _FIGURES = ("auroc", "auroc_low", "auroc_high", "aupr", "aupr_rest", "fpr95")
 
-_ROUNDING = 32
+_ROUNDING, _REST = 32, 4
 """Scores that differ by no more than so many of the last digits of a number are one: noise that is the same for all
-inputs, averaged over draws, comes out a digit more or less by the place of the input."""
+inputs, averaged over draws, comes out a digit more or less by the place of the input. And so many of those of the
+numbers that it is what is left of: the mutual information of draws that are all the same is rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,9 @@ def detection(task: str, by_score: Mapping[str, Tensor], positive: Tensor, num_b
     count = int(positive.sum())
     weights = resampled(positive, num_bootstrap) if num_bootstrap and 0 < count < len(positive) else None
     found: dict[str, dict[str, float]] = {}
+    largest = largest_of(by_score.values())
     for name, score in by_score.items():
-        at = beyond_rounding(score.detach().cpu())
+        at = beyond_rounding(score.detach().cpu(), largest)
         if bool(at.isnan().any()):  # as the variance of a Cauchy: no order, no figure
             found[name] = dict.fromkeys(_FIGURES if num_bootstrap else _FIGURES[:1] + _FIGURES[3:], math.nan)
             continue
@@ -224,13 +227,24 @@ def detection(task: str, by_score: Mapping[str, Tensor], positive: Tensor, num_b
     return Detection(task, found, count, len(positive) - count)
 
 
-def beyond_rounding(score: Tensor) -> Tensor:
-    """Scores in double precision ``(N,)``; all one where they differ by rounding alone."""
+def beyond_rounding(score: Tensor, largest: float = 0.0) -> Tensor:
+    """Scores in double precision ``(N,)``; all one where they differ by rounding alone.
+
+    Args:
+        score: Uncertainty of each input.
+        largest: The largest of the numbers it is a difference of, as mutual information is of entropies.
+    """
     if not len(score):
         return score.double()
-    width, digits = score.max() - score.min(), torch.finfo(score.dtype).eps * score.abs().max()
-    is_one = bool(width.isfinite() & (width <= _ROUNDING * digits))
+    width, digit = float(score.max() - score.min()), torch.finfo(score.dtype).eps
+    is_one = math.isfinite(width) and width <= digit * max(_ROUNDING * float(score.abs().max()), _REST * largest)
     return torch.zeros_like(score, dtype=torch.float64) if is_one else score.double()
+
+
+def largest_of(scores: Iterable[Tensor]) -> float:
+    """The largest of all scores of some inputs that is finite; 0 where there is none."""
+    finite = [score[score.isfinite()].abs() for score in scores]
+    return max((float(score.max()) for score in finite if len(score)), default=0.0)
 
 
 def resampled(positive: Tensor, number: int, seed: int = 0) -> Tensor:

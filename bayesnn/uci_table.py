@@ -117,7 +117,8 @@ def finished(path: Path) -> dict[Cell, dict[str, float]]:
             cell = Cell(entry["data"], entry["method"], entry["split"], entry["protocol"], tuple(entry["hidden"]))
             cells[cell] = {name: math.nan if value is None else value for name, value in entry["figures"].items()}
         except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines) - 1 and _START.startswith(line[: len(_START)]) and not text.endswith("\n"):
+            cut = number == len(lines) - 1 and not text.endswith("\n") and isinstance(error, json.JSONDecodeError)
+            if cut and _START.startswith(line[: len(_START)]):
                 path.write_text("".join(f"{whole}\n" for whole in lines[:-1]), encoding="utf-8")
                 break
             raise ValueError(

@@ -6,6 +6,8 @@ Every measure grows with uncertainty. Entropies are in nats, variances in square
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -146,7 +148,7 @@ def spreads(predictive: Predictive) -> Tensor | None:
     by the law of total variance: the scale in which uncertainties of targets in different units can be put together.
 
     Returns:
-        1 where there is no spread, or no finite one; ``None`` for one target, and for classes.
+        Of finite moments; 1 where there is no spread, or none is finite. ``None`` for one target, and for classes.
 
     Example:
         >>> import torch
@@ -156,8 +158,9 @@ def spreads(predictive: Predictive) -> Tensor | None:
     """
     if predictive.has_enumerate_support or not predictive.event_shape:
         return None
-    found = (predictive.variance.mean(0) + predictive.mean.var(0, correction=0)).sqrt()
-    return torch.where((found > 0) & found.isfinite(), found, 1.0)
+    noise, place = (t.where(t.isfinite(), math.nan) for t in (predictive.variance, predictive.mean))
+    found = (noise.nanmean(0) + (place - place.nanmean(0)).square().nanmean(0)).sqrt()
+    return torch.where(found > 0, found, 1.0)  # which NaN is not
 
 
 @blockwise

@@ -109,6 +109,29 @@ def test_outputs_of_a_network_of_ones_own_are_bounded():
     assert chosen.draws_at_once * chosen.inputs_at_once * 1024 <= 2**22
 
 
+class Decay(nn.Module):
+    """A network of single numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.start, self.rate = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x):
+        return self.start * torch.exp(-self.rate * x)
+
+
+def test_single_numbers_are_weights_too():
+    draws, x = {"start": torch.randn(5), "rate": torch.rand(5)}, torch.rand(7, 1)
+    found = at_draws(Decay(), draws, x)
+    torch.testing.assert_close(found, draws["start"][:, None, None] * torch.exp(-draws["rate"][:, None, None] * x))
+
+
+def test_the_words_of_an_embedding_are_no_outputs():
+    network = nn.ModuleDict({"words": nn.Embedding(5000, 4), "last": nn.Linear(4, 1)})
+    draws = {name: torch.randn(100, *value.shape) for name, value in network.named_parameters()}
+    assert plan(network, draws, torch.zeros(1000, 3)).draws_at_once == 100
+
+
 class Counted(nn.Module):
     """Says how many rows it has seen."""
 

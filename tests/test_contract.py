@@ -139,8 +139,8 @@ BAD = {
     "one-dimensional x": (lambda x, y: (x[:, 0], y), r"Pass x\[:, None\]"),
     "too many targets": (lambda x, y: (x, torch.stack([y, y], 1)), "need 2 network outputs"),
     "too many features": (lambda x, y: (torch.cat([x, x], 1), y), "network must take inputs"),
-    "one row": (lambda x, y: (x[:1], y[:1]), "two rows of data at least"),
-    "no rows": (lambda x, y: (x[:0], y[:0]), "two rows of data at least"),
+    "one row": (lambda x, y: (x[:1], y[:1]), "data must have two rows at least"),
+    "no rows": (lambda x, y: (x[:0], y[:0]), "data must have two rows at least"),
 }
 
 

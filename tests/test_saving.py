@@ -15,6 +15,7 @@ from bayesnn import fit_svi, likelihoods, networks, prior_predictive, priors, pr
 from bayesnn.guides import AutoNormal
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.posterior import WeightPosterior
+from bayesnn.recalibration import tempered
 
 pytestmark = pytest.mark.filterwarnings("ignore:the ELBO, .* is below", "ignore:the fit ended", "ignore:the chains may")
 
@@ -124,6 +125,7 @@ def test_a_predictive_computed_block_by_block_is_saved():
     streamed = posterior(X, memory=400)
     assert torch.equal(by_torch(streamed.to("cpu")).mean, streamed.mean)
     assert torch.equal(by_torch(streamed).log_prob(Y), streamed.log_prob(Y))
+    assert torch.equal(by_torch(tempered(streamed, 2.0)).variance, tempered(streamed, 2.0).variance)
 
 
 @pytest.mark.parametrize("name", ["svi", "last layer", "laplace", "dropout", "ensemble of svi", "swag"])

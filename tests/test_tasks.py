@@ -23,7 +23,7 @@ from made_up import (
     real_scores,
 )
 from sklearn import metrics
-from torch.distributions import Bernoulli, Independent, Normal, StudentT
+from torch.distributions import Bernoulli, Categorical, Independent, Normal, StudentT
 from torch.testing import assert_close
 
 from bayesnn.predictive import Predictive
@@ -179,6 +179,22 @@ def test_noise_that_is_the_same_everywhere_tells_nothing():
     assert beyond_rounding(torch.tensor([1e-9, 2e-9])).unique().numel() == 2
 
 
+@pytest.mark.parametrize("number", [1, 3, 10, 100])
+def test_draws_that_are_all_the_same_know_nothing_of_strangers(number):
+    """What is left of two entropies, or of two variances, is rounding."""
+    torch.manual_seed(number)
+    logits = torch.randn(200, 5)
+    here, there = (
+        Predictive(Categorical(logits=one.expand(number, 200, 5).clone())) for one in (logits, 2 * logits.flip(0))
+    )
+    found = out_of_distribution(here, there).auroc
+    zero = ("mutual_information", "expected_pairwise_kl", "brier_epistemic", "variation_ratio", "zero_one_epistemic")
+    assert {name: found[name] for name in zero} == dict.fromkeys(zero, 0.5)
+    assert found["entropy"] != 0.5
+    here, there = (Predictive(Normal(y.expand(number, 200).clone(), 1.0)) for y in (logits[:, 0], 5 + logits[:, 1]))
+    assert out_of_distribution(here, there).auroc["epistemic"] == 0.5
+
+
 def test_a_score_without_a_value_has_no_area():
     cauchy = Predictive(StudentT(torch.ones(1, 4), 0.0, 1.0))
     found = out_of_distribution(cauchy, cauchy)
@@ -205,6 +221,9 @@ def test_spreads_are_those_of_samples():
     drawn = predictive.sample((20_000,)).flatten(0, 1).double()
     # A standard deviation of n normal numbers has a standard error of 1 / sqrt(2 n), of a mixture somewhat more.
     assert_close(spreads(predictive).double(), drawn.std(0), rtol=5 / (2 * len(drawn)) ** 0.5, atol=0)
+    whole, without = spreads(predictive), spreads(predictive[1:])
+    loc[0, 0, 0] = math.inf  # of the first target, which leaves the other one as it was
+    assert_close(spreads(predictive), torch.stack([without[0], whole[1]]))
     assert spreads(CLASSES) is None
 
 

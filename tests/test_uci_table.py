@@ -82,7 +82,7 @@ def test_a_line_cut_short_is_run_again_and_another_file_is_refused(folder, tmp_p
     path.write_text(whole[:-1])  # the end of a line alone is missing
     run(CELLS[:3], path, folder=str(folder))
     assert list(finished(path)) == CELLS[:3]
-    for diary in ("dear diary", "dear diary\n", whole + '{"a": 1}\n', whole + "[]"):
+    for diary in ("dear diary", "dear diary\n", whole + '{"a": 1}\n', whole + "[]", '{"data": "notes"}'):
         path.write_text(diary)
         with pytest.raises(ValueError, match="is no cell of this benchmark"):
             finished(path)

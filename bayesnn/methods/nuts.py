@@ -209,7 +209,7 @@ def _kept(chains: Sequence[Chain], thinning: int) -> tuple[Tensor, dict[str, Ten
 
 def _figures(chains: Sequence[Chain]) -> dict[str, float]:
     number = sum(len(chain.draws) for chain in chains)
-    if not number:
+    if not all(len(chain.draws) for chain in chains):  # as many of each are kept
         return dict.fromkeys(("num_divergences", "acceptance", "deepest"), math.nan)
     return {
         "num_divergences": float(sum(chain.num_divergences for chain in chains)),

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesnn.data import refuse_masked
+
 __all__ = ["as_scores", "aupr", "aurc", "auroc", "aurocs", "fpr95", "risk_coverage", "roc_curve"]
 
 
@@ -216,6 +218,7 @@ def as_scores(score: Any, name: str = "score") -> Tensor:
 
 def _numbers(values: Any, name: str) -> Tensor:
     """The door: numbers in floating point, none of them NaN."""
+    refuse_masked(values, name)
     if isinstance(values, Tensor):
         numbers = values.detach() if values.is_floating_point() else values.double()
     else:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bayesnn.data import as_inputs, as_targets
+from bayesnn.data import as_inputs, as_targets, refuse_masked
 
 __all__ = ["as_line", "as_points"]
 
@@ -55,5 +55,6 @@ def as_points(data: Any) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _column(x: Any) -> Tensor:
     """Inputs ``(N, ...)`` on the CPU; of a vector ``(N, 1)``."""
+    refuse_masked(x, "x")
     values = x if isinstance(x, Tensor) else np.asarray(x, dtype=object)  # ragged lists too, which `as_inputs` refuses
     return as_inputs(values[:, None] if values.ndim == 1 else values).cpu()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bayesnn import BayesianNeuralNetwork, diagnose, fit_nuts, likelihoods, networks, priors
+from bayesnn.chains import Chain
 from bayesnn.density import LogJoint
 
 SIGMAS = 5  # a normal variate lies further out with a chance of 6e-7
@@ -137,6 +138,23 @@ def test_ctrl_c_before_there_is_a_draw_says_so(monkeypatch, after, words):
     assert all(value != value for value in posterior.summary.values())  # NaN
     with pytest.warns(UserWarning, match="^no draws: stopped by hand before the chains had a draw"):
         assert [one.name for one in diagnose(posterior, *data()).warnings] == ["no draws"]
+
+
+def test_ctrl_c_before_every_chain_has_a_draw_says_so_too(monkeypatch):
+    honest, calls = Chain.advance, []
+
+    def stops(self, *args, **options):
+        calls.append(1)
+        if len(calls) == 2 * 10 + 2:  # the first chain has its first draw, the second does not
+            raise KeyboardInterrupt
+        return honest(self, *args, **options)
+
+    monkeypatch.setattr(Chain, "advance", stops)
+    with pytest.warns(UserWarning, match="no draws of the posterior"):
+        posterior = fit_nuts(
+            linear(), *data(), num_samples=40, num_warmup=10, num_chains=2, start="prior", progress=False
+        )
+    assert all(value != value for value in posterior.summary.values())  # NaN
 
 
 @pytest.mark.filterwarnings("error:the chains may not show")

@@ -116,6 +116,8 @@ def test_kinds_that_are_no_yes_or_no_are_refused(figure, positive, words):
         (lambda: auroc([0, 1], [[0, 1]]), ValueError, r"positive must be one number .*; got \(1, 2\)"),
         (lambda: auroc(float("nan"), True), ValueError, "got 1 NaN"),
         (lambda: auroc([0, 1], [0, None]), ValueError, "positive must .*; got 1 NaN, the first at row 1"),
+        (lambda: auroc(np.ma.array([1.0, 2.0], mask=[0, 1]), [0, 1]), ValueError, "score must have no masked entries"),
+        (lambda: auroc([0, 1], np.ma.array([0, 1], mask=[0, 1])), ValueError, "positive must have no masked entries"),
         (lambda: aurc([0, 1], [0, np.nan]), ValueError, "loss must .*; got 1 NaN, the first at row 1"),
         (lambda: aurocs([0, 1], [0, 1], [1, 1]), ValueError, r"weights must be \(B, N\), .* N = 2; got \(2,\)"),
         (lambda: aurocs([0, 1], [0, 1], [[1, 1, 1]]), ValueError, r"weights must be \(B, N\), .*; got \(1, 3\)"),

@@ -126,8 +126,9 @@ def test_bands_of_a_single_column_are_those_of_the_vector():
         (X, torch.stack([LOC, LOC], -1), "one target; the predictive has 2"),
         (random(N, 2), LOC, rf"one number each, N = {N}; got \({N}, 2\)"),
         (X[:-3], LOC, rf"N = {N}; got {N - 3}\."),
+        (np.ma.masked_less(X.numpy(), X.median().item()), LOC, "x must have no masked entries"),
     ],
-    ids=["two targets", "two inputs", "other inputs"],
+    ids=["two targets", "two inputs", "other inputs", "masked inputs"],
 )
 def test_bands_that_cannot_be_drawn_get_one_clear_sentence(x, loc, words):
     with pytest.raises(ValueError, match=words):
