@@ -5,6 +5,7 @@ import torch
 from cases import METHODS, TASKS
 
 from bayesnn import Predictive, decompose, evaluate
+from bayesnn.streamed import Streamed
 from bayesnn.training import Adam
 
 pytestmark = [
@@ -61,6 +62,10 @@ def test_batches_agree_with_the_whole(method, task):
     torch.testing.assert_close(posterior([(part, None) for part in x.split(9)]).log_prob(y), whole)
     torch.testing.assert_close(posterior(x.numpy()).log_prob(y), whole)
     assert posterior(x).log_prob(y).dtype == torch.float64
+    plan = posterior.plan(x, memory="1KB")
+    assert plan.num_samples == posterior(x).num_samples
+    assert plan.held == (not isinstance(posterior(x, memory="1KB"), Streamed))
+    assert plan.block == (len(x) if plan.held else posterior(x, memory="1KB")._block)
 
 
 @ALL

@@ -19,7 +19,7 @@ from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.members import mapped
 from bayesnn.methods.gp_inputs import kernel_words, length_scaled
 from bayesnn.predictive import Predictive
-from bayesnn.streamed import predicted
+from bayesnn.streamed import PredictionPlan, planned, predicted
 from bayesnn.training import History
 
 __all__ = ["GaussianProcess"]
@@ -97,10 +97,18 @@ class GaussianProcess:
         Returns:
             A predictive over S members and N inputs, in the units of ``y``.
         """
+        return predicted(self._predict, self._all(x), memory, in_blocks=True)
+
+    @torch.no_grad()
+    def plan(self, x: Any, *, memory: str | int | None = None) -> PredictionPlan:
+        """How the same call would go about it, see `WeightPosterior.plan`."""
+        return planned(self._predict, self._all(x), memory, None)
+
+    def _all(self, x: Any) -> Tensor:
         parts = [self._inputs(batch) for batch in batches(x)]
         if not parts:
             raise ValueError("x must hold one batch of inputs at least; got no batch.")
-        return predicted(self._predict, parts[0] if len(parts) == 1 else torch.cat(parts), memory, in_blocks=True)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @torch.no_grad()
     def functions(self, x: Any, num_samples: int = 100, *, seed: int = 0) -> Tensor:
