@@ -126,7 +126,7 @@ def misclassification(
         predictive: Predictions for N inputs.
         y: Their true targets ``(N,)`` or ``(N, D)``.
         largest: Which share of the errors of real targets is large.
-        num_bootstrap: Resamples of the inputs behind the intervals, drawn of both kinds apart; 0 for no intervals.
+        num_bootstrap: Resamples of the inputs behind the intervals, drawn of both kinds apart, 20 or more; 0 for none.
 
     Returns:
         For each score of uncertainty how well it detects the mistakes.
@@ -173,7 +173,7 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
     Args:
         inside: Predictions for inputs like the training data.
         outside: Predictions of the same posterior for inputs from elsewhere.
-        num_bootstrap: Resamples of the inputs behind the intervals, drawn of both kinds apart; 0 for no intervals.
+        num_bootstrap: Resamples of the inputs behind the intervals, drawn of both kinds apart, 20 or more; 0 for none.
 
     Returns:
         For each score of uncertainty how well it detects inputs from elsewhere.
