@@ -62,7 +62,7 @@ def test_a_certain_prediction_has_no_share_but_a_number():
             "unknown and ambiguous must be of one posterior",
         ),
         (lambda: unknown_from_ambiguous(CLASSES, LOGITS), TypeError, "needs a Predictive"),
-        (lambda: unknown_from_ambiguous(CLASSES, CLASSES, num_bootstrap=-1), ValueError, "num_bootstrap must be 20 or more"),
+        (lambda: unknown_from_ambiguous(CLASSES, CLASSES, num_bootstrap=-1), ValueError, "num_bootstrap must be 20"),
     ],
 )
 def test_what_does_not_fit_gets_one_clear_sentence(ask, kind, words):
