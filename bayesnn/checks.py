@@ -50,13 +50,21 @@ def check_network(network: nn.Module) -> None:
 
 
 def check_trainable(network: nn.Module) -> None:
-    """Refuse to fit weights where a datum's outputs in training depend on the rest of its batch."""
+    """Refuse to fit weights where outputs in training depend on the batch, or where the forward pass meddles."""
     found = _batch_normalisations(network)
     if found:
         raise ValueError(
             f"batch normalisation makes outputs depend on the batch in training, so no weight has a posterior; found "
             f"it in {', '.join(map(repr, found))}. Use nn.LayerNorm or nn.GroupNorm; or train the network by itself "
             'and pass it to fit_last_layer(..., body="network") or to from_networks, which run it in eval mode.'
+        )
+    tables = {n: m for n, m in network.named_modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
+    meddled = [name for name, table in tables.items() if table.padding_idx is not None or table.max_norm is not None]
+    if meddled:
+        raise ValueError(
+            "an embedding's padding row gets no gradient, and max_norm rewrites the weights that it reads, so that "
+            f"they have no posterior; found one in {', '.join(map(repr, meddled))}. Leave padding_idx and max_norm "
+            "out: padding is then a word like the others."
         )
 
 

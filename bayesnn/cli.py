@@ -75,7 +75,11 @@ def _compare(options: argparse.Namespace) -> int:
         run = benchmark.run(settings, progress=not options.quiet, tell=tell)
     finally:
         torch.set_num_threads(threads)
-    report.write(run, folder)
+    try:
+        report.write(run, folder)
+    except KeyboardInterrupt:
+        print(f"bayesnn: stopped by hand while {folder} was written; it is not whole", file=sys.stderr)
+        return 130
     if options.json:
         print(json.dumps(run.to_json(), indent=1))
     else:

@@ -16,6 +16,7 @@ __all__ = [
     "as_inputs",
     "as_targets",
     "as_training_data",
+    "as_values",
     "batches",
     "brings_targets",
     "on_device",
@@ -140,6 +141,12 @@ def _tensor(values: Any, name: str) -> Tensor:
             f"{int(bad.flatten().nonzero()[0])}. Drop or impute them first."
         )
     return tensor
+
+
+def as_values(values: Any, name: str) -> Tensor:
+    """Numbers of any kind and shape as a tensor; none of them masked."""
+    refuse_masked(values, name)
+    return values if isinstance(values, Tensor) else torch.as_tensor(np.array(values))  # a copy, which may be written
 
 
 def refuse_masked(values: Any, name: str) -> None:

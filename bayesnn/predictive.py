@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from bayesnn import members as parts
 from bayesnn import quantiles
-from bayesnn.data import on_device
+from bayesnn.data import as_values, on_device
 from bayesnn.members import marginal
 
 __all__ = ["Predictive", "expect_predictive"]
@@ -261,7 +261,7 @@ class Predictive(Distribution):
         Raises:
             ValueError: If there is not one target for each input, one is NaN, or a class is no whole number.
         """
-        y = torch.as_tensor(y, device=self.device)
+        y = as_values(y, "targets").to(self.device)
         if y.is_floating_point() and bool(y.isnan().any()):
             raise ValueError(f"targets must be numbers; got {int(y.isnan().sum())} NaN. Leave their rows out.")
         wanted = self.batch_shape + self.event_shape

@@ -376,6 +376,15 @@ def test_what_fits_weights_refuses_batch_normalisation(method):
         method.fit(model, torch.randn(N, 2).double(), torch.arange(N) % 3, progress=False, **method.options)
 
 
+@pytest.mark.parametrize("meddled", [{"padding_idx": 0}, {"max_norm": 1.0}], ids=str)
+@pytest.mark.parametrize("method", TRAINING, ids=lambda method: method.name)
+def test_what_fits_weights_refuses_embeddings_that_meddle_with_theirs(method, meddled):
+    network = nn.Sequential(nn.Embedding(5, 4, **meddled), nn.Flatten(), nn.Dropout(0.1), nn.Linear(8, 3)).double()
+    model = BayesianNeuralNetwork(network, likelihood=likelihoods.categorical)
+    with pytest.raises(ValueError, match=r"have no posterior; found one in '0'\. Leave padding_idx and max_norm out"):
+        method.fit(model, torch.randint(5, (N, 2)), torch.arange(N) % 3, progress=False, **method.options)
+
+
 def test_laplace_of_a_network_as_it_stands_refuses_batch_normalisation():
     model = BayesianNeuralNetwork(normalised(), likelihood=likelihoods.categorical)
     with pytest.raises(ValueError, match="batch normalisation makes"):

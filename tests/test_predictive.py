@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.integrate
 import scipy.special
@@ -401,6 +402,14 @@ def test_members_are_a_distribution_and_devices_are_here():
 def test_targets_are_numbers(ask):
     with pytest.raises(ValueError, match=r"targets must be numbers; got 1 NaN\. Leave"):
         getattr(predictive_of(Normal, S, N), ask)(torch.tensor([0.0, 1.0, 2.0, 3.0, math.nan]))
+
+
+def test_targets_may_be_arrays_series_or_lists_but_not_masked():
+    predictive, y = predictive_of(Normal, S, N), torch.arange(float(N))
+    for same in (y.numpy(), pd.Series(y.numpy()), y.tolist()):
+        torch.testing.assert_close(predictive.log_prob(same), predictive.log_prob(y))
+    with pytest.raises(ValueError, match="targets must have no masked entries"):
+        predictive.log_prob(np.ma.masked_less(y.numpy(), 1.0))
 
 
 @pytest.mark.parametrize("name", ["probs", "log_probs", "member_log_probs", "mode"])

@@ -245,8 +245,7 @@ def test_memory_is_handed_on(wrap):
     assert wrapped.posterior.told == "50MB"
     with pytest.raises(TypeError, match="memory= goes with a posterior that takes it; this function does not"):
         wrap(table(Predictive(CASES["normal"][0])), ROWS, TARGETS)(ROWS, memory="50MB")
-    if wrap is temperature_scaled:
-        assert wrapped.plan(ROWS, memory="50MB") == f"{len(ROWS)} inputs within 50MB"
+    assert wrapped.plan(ROWS, memory="50MB") == f"{len(ROWS)} inputs within 50MB"
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,10 @@ class ConformalSets:
             f"{self.posterior!r})"
         )
 
+    def plan(self, x: Any, *, memory: str | int | None = None) -> Any:
+        """How the fitted method would predict, see `WeightPosterior.plan`."""
+        return self.posterior.plan(x, memory=memory)  # type: ignore[attr-defined]
+
     @torch.no_grad()
     def __call__(self, x: Any, *, memory: str | int | None = None) -> PredictionSets:
         """The set of each input. The random part of a row's score depends on its place in ``x``.

@@ -103,6 +103,10 @@ class ConformalIntervals:
             f"{self.posterior!r})"
         )
 
+    def plan(self, x: Any, *, memory: str | int | None = None) -> Any:
+        """How the fitted method would predict, see `WeightPosterior.plan`."""
+        return self.posterior.plan(x, memory=memory)  # type: ignore[attr-defined]
+
     @torch.no_grad()
     def __call__(self, x: Any, *, memory: str | int | None = None) -> PredictionIntervals:
         """The interval of each input, in the units of ``y``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import partial
 from typing import Any
@@ -268,5 +269,10 @@ def _of_posteriors(
                 f"{getattr(fits[-1], 'method', fits[-1])} are not. Write member=fit_svi, fit_dropout or fit_swag."
             )
         if (last := fits[-1].history) is not None and last.interrupted:
+            warnings.warn(
+                f"stopped by hand in member {len(fits)} of {len(members)}: the ensemble has no more, the last one as "
+                "far as it came.",
+                stacklevel=3,
+            )
             break
     return joined(fits, "ensemble" if fit is fit_map else f"ensemble of {fits[0].method}")

@@ -332,3 +332,21 @@ def test_networks_with_attention_are_trained_side_by_side():
         rtol=1e-4,
         atol=1e-4,
     )
+
+
+def test_ctrl_c_between_members_says_how_many_there_are():
+    x = torch.randn(40, 2)
+    model = BayesianNeuralNetwork(networks.mlp(2, 1, hidden=3), likelihood=likelihoods.gaussian)
+    steps = []
+
+    def stop(epoch, terms):
+        steps.append(epoch)
+        if len(steps) == 15:  # the fifth epoch of the second member
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="stopped by hand") as told:
+        posterior = fit_ensemble(
+            model, x, x.sum(1), num_members=5, num_epochs=10, vectorised=False, progress=False, callback=stop
+        )
+    assert posterior.num_samples == 2
+    assert any("stopped by hand in member 2 of 5" in str(one.message) for one in told)
