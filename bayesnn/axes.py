@@ -107,7 +107,7 @@ def turned_inputs(model: BayesianNeuralNetwork, seen: Tensor, axes: Mapping[str,
     shapes = {name: value.shape for name, value in model.start().items()}
     weights = {n: torch.randn(s, generator=draws).to(seen) / s[1:].numel() ** 0.5 for n, s in shapes.items()}
     plain = weights | {name: weights[name] @ matrix.T for name, matrix in axes.items()}
-    few, turned_few = seen[:_FEW], turned[:_FEW]
+    few, turned_few = seen[:_FEW].clone(), turned[:_FEW].clone()  # a network may overwrite its inputs
     outputs = functional_call(model.network, plain, (few,))
     same = torch.allclose(functional_call(model.network, weights, (turned_few,)), outputs, rtol=1e-3, atol=1e-4)
     return turned if same else None

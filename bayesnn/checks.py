@@ -154,7 +154,7 @@ def check_prior(name: str, value: Tensor, prior: Distribution) -> None:
 
 
 def check_precision(y: Tensor, dtype: torch.dtype) -> None:
-    """Refuse real targets that the network's type cannot tell apart."""
+    """Refuse real targets that the network's type cannot tell apart, or whose squares it cannot hold."""
     if not y.is_floating_point() or len(y) < 2:
         return
     spread, center = torch.std_mean(y.double(), dim=0)
@@ -162,6 +162,15 @@ def check_precision(y: Tensor, dtype: torch.dtype) -> None:
         raise ValueError(
             f"targets around {float(center.abs().max()):.3g} with a spread of {float(spread.min()):.3g} lose their "
             f"digits in {dtype}. Subtract a constant from y, or make the network double: network.double()."
+        )
+    least, most = 1e3 * torch.finfo(dtype).tiny ** 0.5, 1e-3 * torch.finfo(dtype).max ** 0.5
+    beyond = (spread > 0) & (spread < least) | (y.double().abs().amax(0) > most)
+    if bool(beyond.any()):
+        raise ValueError(
+            f"targets must have a spread over {least:.0e} and be smaller than {most:.0e}, so that {dtype} can hold "
+            f"their variances; got a spread of {float(spread[beyond].max()):.3g} around "
+            f"{float(center[beyond].abs().max()):.3g}. Write y in other units, or make the network double: "
+            "network.double()."
         )
 
 

@@ -65,7 +65,7 @@ class Body:
         caught: list[Tensor] = []
         hook = self.head.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
         try:
-            outputs = functional_call(self.network, dict(weights), (x,))
+            outputs = functional_call(self.network, dict(weights), (x.clone(),))  # it may overwrite its inputs
         finally:
             hook.remove()
         return caught[-1], outputs
@@ -140,7 +140,7 @@ def _linear_layers(network: nn.Module, x: Tensor) -> list[str]:
         if isinstance(module, nn.Linear)
     ]
     try:
-        network(x)
+        network(x.clone())
     finally:
         for hook in hooks:
             hook.remove()

@@ -142,7 +142,7 @@ class FlatELBO:
                 weight.data, weight.grad = drawn[name], slopes[name]
         spread, scale_slopes = self._views(self._spread, self._shapes), self._views(self._scale_slope, self._shapes)
         own = self._model.priors().keys()
-        self._passes, self._mode, few = None, None, self.inputs[:_FEW]
+        self._passes, self._mode, few = None, None, self.inputs[:_FEW].clone()  # a network may overwrite its inputs
         # What starts with the divergence's gradient, and what gets it at the end as its draw's gradient comes first.
         self._early: _Part | None = None
         self._late: _Part | None = self._part(slice(None))
@@ -204,9 +204,10 @@ class FlatELBO:
             late.loc_slope.zero_()
             if not self._overwrites:
                 late.scale_slope.zero_()
-        misfit = self._misfit(*batch)
-        for _ in range(self._num_particles // self._copies - 1):
-            misfit = misfit + self._misfit(*batch)
+        x, y = batch
+        others = range(self._num_particles // self._copies - 1)
+        again = [x.clone() if self._passes is None else x for _ in others]  # a network may overwrite its inputs
+        misfit = sum((self._misfit(same, y) for same in again), self._misfit(x, y))
         if late is not None:
             late.loc_slope.addcmul_(late.off, late.precision, value=share)
             late.scale_slope.addcmul_(late.spread, late.precision, value=share)

@@ -232,9 +232,9 @@ class BayesianNeuralNetwork(nn.Module):
         return y[:, None] if y.ndim == 1 and wanted == 1 else y
 
     def standardised(self, x: Tensor) -> Tensor:
-        """Inputs as the network sees them; indices into an embedding stay as they are."""
+        """Inputs as the network sees them, its own to overwrite; indices into an embedding stay as they are."""
         if self._are_indices(x):
-            return x
+            return x.clone()
         if self.x_loc.ndim and x.shape[1:] != self.x_loc.shape:  # one column would broadcast to many
             raise RuntimeError(f"the network was fitted to inputs {self.input_words}")
         # In the data's own precision: a time stamp less its mean has few digits left in single precision.

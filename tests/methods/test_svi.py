@@ -438,6 +438,17 @@ def test_time_stamps_keep_their_digits():
         fit_svi(small_model(), x, x[:, 0], **QUICK)
 
 
+@pytest.mark.parametrize("unit", [1e-22, 1e19])
+def test_units_whose_squares_single_precision_cannot_hold_are_refused(unit):
+    x, y = small_data()
+    with pytest.raises(ValueError, match=r"spread over 1e-16 and be smaller than 2e\+16, so that torch.float32"):
+        fit_svi(small_model(), x, y * unit, **QUICK)
+    model = small_model()
+    model.network.double()
+    assert fit_svi(model, x.double(), y.double() * unit, **QUICK)(x).variance.gt(0).all()
+    assert fit_svi(small_model(), x, y * unit**0.5, **QUICK)(x).variance.gt(0).all()
+
+
 def test_a_double_pyro_model_takes_double_data():
     def double(x, y=None):
         slope = pyro.sample("slope", dist.Normal(torch.zeros(2, dtype=torch.float64), 1.0).to_event(1))
