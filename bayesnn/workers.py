@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
-from threading import Thread
+from threading import RLock, Thread
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 
 __all__ = ["workers"]
 
@@ -39,6 +40,9 @@ def workers(number: int) -> Iterator[Executor | None]:
     before = set(active_children())
     pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_begin)
     try:
+        with _ctrl_c_waits():  # one that is still beginning would answer with a traceback
+            for _ in range(number):
+                pool.submit(int)
         yield pool
     except BaseException:
         for process in set(active_children()) - before:
@@ -48,8 +52,22 @@ def workers(number: int) -> Iterator[Executor | None]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Ctrl-C comes when the block has ended; processes that begin within it never see one."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(RLock())  # its own is a semaphore, which a process that is ended would leave behind
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

@@ -72,6 +72,35 @@ def runs(process):
     return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
+STOPPED = """
+import signal, sys, time
+from tqdm.auto import tqdm
+from bayesnn.workers import workers
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    try:
+        with workers(2) as pool:
+            print("beginning", flush=True)
+            if sys.argv[1] == "late":
+                print(pool.submit(list, pool.submit(tqdm, range(3), disable=True).result()).result(), flush=True)
+            time.sleep(600)
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no groups of processes here")
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_ctrl_c_makes_no_noise(when, tmp_path):
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    command, pipe = [sys.executable, tmp_path / "stopped.py", when], subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as beside:
+        assert beside.stdout.readline() == "beginning\n"
+        assert when == "early" or beside.stdout.readline() == "[0, 1, 2]\n"
+        os.killpg(beside.pid, signal.SIGINT)
+        assert beside.communicate() == ("stopped\n", "")
+
+
 def test_none_are_none():
     with workers(0) as pool:
         assert pool is None
