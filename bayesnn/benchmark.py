@@ -21,6 +21,7 @@ from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
 from bayesnn.roster import COSTS, METHODS
 from bayesnn.settings import PRIOR_SCALE, checked, model_for, options
+from bayesnn.tables import plain
 from bayesnn.workers import workers
 
 __all__ = ["Run", "figures_of", "run"]
@@ -52,7 +53,6 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """The results as plain numbers; NaN as ``None``."""
-        rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows]
         settings = asdict(self.settings)
         return {
             "data": settings["data"],
@@ -65,7 +65,7 @@ class Run:
             },
             "versions": {"bayesnn": version("pyro-bayesnn"), "torch": torch.__version__},
             "interrupted": self.interrupted,
-            "rows": rows,
+            "rows": plain(self.rows),
         }
 
 
@@ -185,11 +185,3 @@ def _spread(by_seed: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
         columns[name] = {"mean": float(np.mean(values)), "sd": spread, "values": values}
     return columns
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from bayesnn.data import as_training_data
 from bayesnn.evaluation import figures
 from bayesnn.metrics.detection import aurocs
 from bayesnn.predictive import Predictive
-from bayesnn.tables import html_table, text_table
+from bayesnn.tables import html_table, json_text, text_table
 from bayesnn.tasks import beyond_rounding, largest_of, mistakes, resampled, truth
 from bayesnn.uncertainty import scores, spreads
 
@@ -63,11 +62,8 @@ class Comparison:
         return pd.DataFrame(self.rows).set_index("method")
 
     def to_json(self) -> str:
-        """The record as JSON; NaN as ``null``."""
-        rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows]
-        return json.dumps(
-            {"rows": rows, "no_different": {name: list(tied) for name, tied in self.no_different.items()}}
-        )
+        """The record as JSON; figures that are not finite as ``null``."""
+        return json_text({"rows": self.rows, "no_different": self.no_different})
 
 
 def compare(
@@ -190,7 +186,3 @@ def _has_best(column: str) -> bool:
 def _cost(column: str, value: Any) -> float:
     """A figure as a loss, smaller is better."""
     return -value if column.startswith(_LARGE_IS_GOOD) else value
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value

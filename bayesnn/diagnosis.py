@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import textwrap
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bayesnn.arviz_data import Variables
-from bayesnn.tables import html_table, text_table
+from bayesnn.tables import html_table, json_text, text_table
 
 __all__ = ["Diagnosis", "Finding"]
 
@@ -95,13 +94,7 @@ class Diagnosis:
 
     def to_json(self) -> str:
         """The record as JSON; figures that are not finite as ``null``."""
-
-        def plain(value: Any) -> Any:
-            if isinstance(value, Mapping):
-                return {name: plain(part) for name, part in value.items()}
-            return None if isinstance(value, float) and not math.isfinite(value) else value
-
-        return json.dumps({name: plain(value) for name, value in asdict(self).items()})
+        return json_text(asdict(self))
 
     def variables(self) -> Variables:
         """The record as arrays, for `bayesnn.to_arviz`."""

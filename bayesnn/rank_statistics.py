@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayesnn.tables import html_table, text_table
+from bayesnn.tables import html_table, json_text, text_table
 
 __all__ = ["RankStatistics"]
 
@@ -105,7 +104,7 @@ class RankStatistics:
     def to_json(self) -> str:
         """Ranks and p-values as JSON."""
         record = {"names": list(self.names), "num_samples": self.num_samples, "ranks": self.ranks.tolist()}
-        return json.dumps(record | {"p_values": self.p_values, "bias_p_values": self.bias_p_values})
+        return json_text(record | {"p_values": self.p_values, "bias_p_values": self.bias_p_values})
 
     def _shapes(self) -> dict[str, str]:
         """Of each quantity: is the posterior too narrow (true values lie at the ends), too wide, or off?"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bayesnn.predictive import Predictive, expect_predictive
-from bayesnn.tables import html_table, text_table
+from bayesnn.tables import html_table, json_text, text_table
 from bayesnn.uncertainty import decompose
 
 __all__ = ["Distance", "predictive_distance"]
@@ -59,8 +58,8 @@ class Distance:
         return pd.DataFrame(columns)
 
     def to_json(self) -> str:
-        """The means as JSON."""
-        return json.dumps(self.means)
+        """The means as JSON; those that are not finite as ``null``."""
+        return json_text(self.means)
 
     def _rows(self) -> list[dict[str, Any]]:
         return [{"figure": name.replace("_", " "), "mean": value} for name, value in self.means.items()]

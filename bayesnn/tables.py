@@ -1,13 +1,14 @@
-"""Tables of figures as text and as HTML."""
+"""Figures as tables, in text and in HTML, and as JSON."""
 
 from __future__ import annotations
 
 import html
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["figure_text", "html_table", "text_table"]
+__all__ = ["figure_text", "html_table", "json_text", "plain", "text_table"]
 
 _HEADINGS = {
     "nll": "NLL",
@@ -94,3 +95,22 @@ def _mark(row: dict[str, Any], column: str, marks: Mapping[str, Sequence[str]] |
     if not marks or column not in marks:
         return ""
     return "*" if next(iter(row.values())) in marks[column] else " "
+
+
+def json_text(record: Any) -> str:
+    """A record as strict JSON: figures that are not finite, which JSON has no word for, as ``null``.
+
+    Example:
+        >>> json_text({"rmse": 0.5, "ece": math.nan})
+        '{"rmse": 0.5, "ece": null}'
+    """
+    return json.dumps(plain(record), allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """The same of dictionaries, lists and numbers that JSON knows, ``None`` in place of what is not finite."""
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

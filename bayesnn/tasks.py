@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from torch import Tensor
 from bayesnn.data import as_targets
 from bayesnn.metrics.detection import aupr, auroc, aurocs, fpr95
 from bayesnn.predictive import Predictive, expect_predictive
-from bayesnn.tables import html_table, text_table
+from bayesnn.tables import html_table, json_text, text_table
 from bayesnn.uncertainty import all_scores, spreads
 
 __all__ = [
@@ -87,13 +86,8 @@ class Detection:
         return pd.DataFrame.from_dict(self.scores, orient="index").rename_axis("score")
 
     def to_json(self) -> str:
-        """The record as JSON; NaN as ``null``."""
-        record = asdict(self)
-        record["scores"] = {
-            name: {key: None if math.isnan(value) else value for key, value in found.items()}
-            for name, found in self.scores.items()
-        }
-        return json.dumps(record)
+        """The record as JSON; figures that are not finite as ``null``."""
+        return json_text(asdict(self))
 
     @property
     def _heading(self) -> str:

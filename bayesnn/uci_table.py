@@ -18,6 +18,7 @@ from bayesnn.benchmark import figures_of
 from bayesnn.catalogue import PROTOCOLS, UCI, Settings
 from bayesnn.published import PUBLISHED
 from bayesnn.settings import checked
+from bayesnn.tables import json_text
 from bayesnn.workers import workers
 
 __all__ = ["Cell", "finished", "records", "rows", "run"]
@@ -91,9 +92,8 @@ def run(
         pool = stack.enter_context(workers(min(jobs, len(todo)) if jobs > 1 else 0))
         for number, (cell, found) in enumerate(_results(todo, folder, pool)):
             done[cell] = found
-            known = {name: value if math.isfinite(value) else None for name, value in found.items()}
-            line = {**_key(cell), "version": version("pyro-bayesnn"), "figures": known}
-            file.write(json.dumps(line) + "\n")
+            line = {**_key(cell), "version": version("pyro-bayesnn"), "figures": found}
+            file.write(json_text(line) + "\n")
             file.flush()
             tell(
                 f"{number + 1} of {len(todo)}: {cell.method} on {cell.data}, split {cell.split}: "

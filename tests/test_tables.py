@@ -1,5 +1,6 @@
 """Tables: aligned text, HTML a parser agrees with, and figures rounded as Python rounds."""
 
+import json
 import math
 import re
 from xml.etree import ElementTree
@@ -7,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bayesnn.tables import figure_text, html_table, text_table
+from bayesnn.tables import figure_text, html_table, json_text, text_table
 
 ROWS = [
     {"method": "map", "nll": {"mean": 0.5, "sd": 0.25}, "fit_seconds": {"mean": 12.34, "sd": 0.5}},
@@ -63,3 +64,12 @@ def test_html_holds_the_same_cells():
 
 def test_a_table_without_rows_is_empty():
     assert text_table([]) == ""
+
+
+def test_json_has_null_for_what_is_not_finite():
+    record = {"a": math.nan, "b": [1, math.inf, {"c": -math.inf, "d": 0.5}], "e": ("f", None, True)}
+    assert json.loads(json_text(record), parse_constant=pytest.fail) == {
+        "a": None,
+        "b": [1, None, {"c": None, "d": 0.5}],
+        "e": ["f", None, True],
+    }
