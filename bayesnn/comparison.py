@@ -15,8 +15,9 @@ from bayesnn.data import as_training_data
 from bayesnn.evaluation import figures
 from bayesnn.metrics.detection import aurocs
 from bayesnn.predictive import Predictive
+from bayesnn.rounding import beyond_rounding, wholes
 from bayesnn.tables import html_table, json_text, text_table
-from bayesnn.tasks import beyond_rounding, largest_of, mistakes, resampled, truth
+from bayesnn.tasks import mistakes, resampled, truth
 from bayesnn.uncertainty import scores, spreads
 
 __all__ = ["Comparison", "compare"]
@@ -130,25 +131,25 @@ def _noise(predictive: Predictive, y: Any, outside: Predictive | None) -> dict[s
         return {}
     found: dict[str, Tensor] = {"nll": -predictive.log_prob(target)}
     scale = spreads(predictive)
-    here, wrong = scores(predictive, scale), mistakes(predictive, target).cpu()
-    largest = largest_of(here.values())
+    here, wrong = scores(predictive, scale=scale), mistakes(predictive, target).cpu()
     if predictive.has_enumerate_support:
         right = (predictive.mode == target).double()
         found["accuracy"] = right if right.ndim == 1 else right.mean(1)
         weights = resampled(torch.ones(len(target), dtype=torch.bool), _BOOTSTRAP)
-        found["misclassification_auroc"] = aurocs(
-            beyond_rounding(here["max_probability"].cpu(), largest), wrong, weights
-        )
+        score = beyond_rounding(here["max_probability"], 1.0).cpu()
+        found["misclassification_auroc"] = aurocs(score, wrong, weights)
     else:
         squared = (predictive.mean - target).double().square()
         found["rmse"] = squared if squared.ndim == 1 else squared.mean(1)
     if outside is not None and len(outside) >= _FEWEST:
         is_outside = torch.arange(len(predictive) + len(outside)) >= len(predictive)
         weights = resampled(is_outside, _BOOTSTRAP)
-        for name, there in scores(outside, scale).items():
-            joined = beyond_rounding(torch.cat([here[name], there.to(here[name])]).cpu(), largest)
-            if not bool(joined.isnan().any()):
-                found[f"ood_auroc_{name}"] = aurocs(joined, is_outside, weights)
+        there = scores(outside, scale=scale)
+        joined = {name: torch.cat([score, there[name].to(score)]) for name, score in here.items()}
+        for name, whole in wholes(joined).items():
+            score = beyond_rounding(joined[name], whole).cpu()
+            if not bool(score.isnan().any()):
+                found[f"ood_auroc_{name}"] = aurocs(score, is_outside, weights)
     return {name: value.detach().cpu().double() for name, value in found.items()}
 
 
@@ -165,6 +166,7 @@ def _no_different(rows: list[dict[str, Any]], noise: Mapping[str, dict[str, Tens
 
 def _within_noise(column: str, one: Tensor, other: Tensor) -> bool:
     difference = one - other
+    difference = difference[~difference.isnan()]  # of resamples without a mistake
     spread = float(difference.std())
     error = spread if "auroc" in column else spread / math.sqrt(len(difference))
     return abs(float(difference.mean())) <= _ERRORS * error or bool((difference == 0).all())

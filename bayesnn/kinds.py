@@ -52,16 +52,17 @@ def unknown_from_ambiguous(
         )
     if _classes(unknown) != _classes(ambiguous):
         raise ValueError(f"unknown and ambiguous must be of one posterior; got {unknown!r} and {ambiguous!r}.")
-    epistemic = torch.cat([mutual_information(unknown), mutual_information(ambiguous).to(unknown.device)]).double()
-    aleatoric = torch.cat([expected_entropy(unknown), expected_entropy(ambiguous).to(unknown.device)]).double()
+    epistemic = torch.cat([mutual_information(unknown), mutual_information(ambiguous).to(unknown.device)])
+    aleatoric = torch.cat([expected_entropy(unknown), expected_entropy(ambiguous).to(unknown.device)])
+    total = (epistemic + aleatoric).clamp_min(1e-12)  # all but certain: no share to speak of
     by_score = {
         "epistemic": epistemic,
         "epistemic_less_aleatoric": epistemic - aleatoric,
-        "epistemic_share": epistemic
-        / (epistemic + aleatoric).clamp_min(1e-12),  # all but certain: no share to speak of
+        "epistemic_share": epistemic / total,
     }
+    whole = {name: total.clamp_min(1) for name in by_score} | {"epistemic_share": 1 / total}
     is_unknown = torch.arange(len(epistemic)) < len(unknown)
-    return detection("unknown, not ambiguous", by_score, is_unknown, num_bootstrap)
+    return detection("unknown, not ambiguous", by_score, is_unknown, num_bootstrap, whole)
 
 
 def _classes(predictive: Predictive) -> tuple[int, ...]:

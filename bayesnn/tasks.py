@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bayesnn.data import as_targets
 from bayesnn.metrics.detection import aupr, auroc, aurocs, fpr95
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.rounding import beyond_rounding, wholes
 from bayesnn.tables import html_table, json_text, text_table
 from bayesnn.uncertainty import all_scores, spreads
 
 __all__ = [
     "Detection",
-    "beyond_rounding",
     "detection",
-    "largest_of",
     "misclassification",
     "mistakes",
     "out_of_distribution",
@@ -35,11 +35,6 @@ NUM_BOOTSTRAP = 200
 _LEVEL, _FEWEST = 0.95, 20
 
 _FIGURES = ("auroc", "auroc_low", "auroc_high", "aupr", "aupr_rest", "fpr95")
-
-_ROUNDING, _REST = 32, 4
-"""Scores that differ by no more than so many of the last digits of a number are one: noise that is the same for all
-inputs, averaged over draws, comes out a digit more or less by the place of the input. And so many of those of the
-numbers that it is what is left of: the mutual information of draws that are all the same is rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +187,23 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
     return detection("out-of-distribution", joined, is_outside, num_bootstrap)
 
 
-def detection(task: str, by_score: Mapping[str, Tensor], positive: Tensor, num_bootstrap: int = 0) -> Detection:
-    """The record of a task: each score's figures, with intervals where there are resamples."""
-    if not isinstance(num_bootstrap, int) or not (num_bootstrap == 0 or num_bootstrap >= _FEWEST):
+def detection(
+    task: str,
+    by_score: Mapping[str, Tensor],
+    positive: Tensor,
+    num_bootstrap: int = 0,
+    whole: Mapping[str, Tensor | float] | None = None,
+) -> Detection:
+    """The record of a task: each score's figures, with intervals where there are resamples.
+
+    Args:
+        task: Its name.
+        by_score: Uncertainty of each input ``(N,)`` by name.
+        positive: Whether each is what is looked for ``(N,)``.
+        num_bootstrap: Resamples.
+        whole: What each score is what is left of; by its name, if left out.
+    """
+    if not isinstance(num_bootstrap, int | np.integer) or not (num_bootstrap == 0 or num_bootstrap >= _FEWEST):
         raise ValueError(
             f"num_bootstrap must be {_FEWEST} or more, or an interval means nothing, or 0 for none; got "
             f"{num_bootstrap!r}. Write num_bootstrap={NUM_BOOTSTRAP}."
@@ -203,9 +212,9 @@ def detection(task: str, by_score: Mapping[str, Tensor], positive: Tensor, num_b
     count = int(positive.sum())
     weights = resampled(positive, num_bootstrap) if num_bootstrap and 0 < count < len(positive) else None
     found: dict[str, dict[str, float]] = {}
-    largest = largest_of(by_score.values())
+    whole = wholes(by_score) if whole is None else whole
     for name, score in by_score.items():
-        at = beyond_rounding(score.detach().cpu(), largest)
+        at = beyond_rounding(score.detach(), whole[name]).cpu()
         if bool(at.isnan().any()):  # as the variance of a Cauchy: no order, no figure
             found[name] = dict.fromkeys(_FIGURES if num_bootstrap else _FIGURES[:1] + _FIGURES[3:], math.nan)
             continue
@@ -219,26 +228,6 @@ def detection(task: str, by_score: Mapping[str, Tensor], positive: Tensor, num_b
         figures |= {"aupr": float(aupr(at, positive)), "aupr_rest": float(aupr(-at, ~positive))}
         found[name] = figures | {"fpr95": float(fpr95(at, positive))}
     return Detection(task, found, count, len(positive) - count)
-
-
-def beyond_rounding(score: Tensor, largest: float = 0.0) -> Tensor:
-    """Scores in double precision ``(N,)``; all one where they differ by rounding alone.
-
-    Args:
-        score: Uncertainty of each input.
-        largest: The largest of the numbers it is a difference of, as mutual information is of entropies.
-    """
-    if not len(score):
-        return score.double()
-    width, digit = float(score.max() - score.min()), torch.finfo(score.dtype).eps
-    is_one = math.isfinite(width) and width <= digit * max(_ROUNDING * float(score.abs().max()), _REST * largest)
-    return torch.zeros_like(score, dtype=torch.float64) if is_one else score.double()
-
-
-def largest_of(scores: Iterable[Tensor]) -> float:
-    """The largest of all scores of some inputs that is finite; 0 where there is none."""
-    finite = [score[score.isfinite()].abs() for score in scores]
-    return max((float(score.max()) for score in finite if len(score)), default=0.0)
 
 
 def resampled(positive: Tensor, number: int, seed: int = 0) -> Tensor:

@@ -119,7 +119,7 @@ def variation_ratio(predictive: Predictive) -> Tensor:
     return _mean_over_labels((len(log_probs) - counts.amax(-1)) / len(log_probs))
 
 
-def scores(predictive: Predictive, scale: Tensor | None = None) -> dict[str, Tensor]:
+def scores(predictive: Predictive, *, scale: Tensor | None = None) -> dict[str, Tensor]:
     """The uncertainty of each input in every way the reports compare detectors by, by name; each ``(N,)``.
 
     Classes: ``max_probability``, ``entropy``, ``mutual_information``. Real targets: ``total``, ``aleatoric`` and
@@ -164,7 +164,7 @@ def spreads(predictive: Predictive) -> Tensor | None:
 
 
 @blockwise
-def all_scores(predictive: Predictive, scale: Tensor | None = None) -> dict[str, Tensor]:
+def all_scores(predictive: Predictive, *, scale: Tensor | None = None) -> dict[str, Tensor]:
     """The uncertainty of each input in every way this package knows from one predictive, by name; each ``(N,)``.
 
     Args:
@@ -187,7 +187,7 @@ def all_scores(predictive: Predictive, scale: Tensor | None = None) -> dict[str,
     expect_predictive(predictive)
     if not predictive.has_enumerate_support:
         known = predictive.mixture is not None and not predictive.event_shape
-        return scores(predictive, scale) | ({"entropy": predictive.entropy()} if known else {})
+        return scores(predictive, scale=scale) | ({"entropy": predictive.entropy()} if known else {})
     entropy, brier = entropy_decomposition(predictive), brier_decomposition(predictive)
     zero_one = zero_one_decomposition(predictive)
     return {

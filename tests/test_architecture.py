@@ -32,6 +32,7 @@ FLOORS = [
         "arviz_data",
         "site_names",
         "noise_table",
+        "rounding",
     },
     {"diagnosis", "rank_statistics"},
     {"stacked"},

@@ -130,3 +130,19 @@ def test_the_table_becomes_json_and_html():
     assert read["rows"][0]["elbo_per_datum"] is None
     assert read["no_different"]["nll"] == ["a", "b"]
     assert "<td>a</td>" in table._repr_html_()
+
+
+@pytest.mark.parametrize("number", [1, 4, 15])
+def test_few_mistakes_mark_the_best_and_its_like(number):
+    """A resample without a mistake has no area."""
+    torch.manual_seed(0)
+    y = torch.zeros(200, dtype=torch.long)
+    logits = torch.stack([3 + torch.rand(200), torch.zeros(200)], 1)
+    logits[:number, 0] = -0.5
+    worse = logits.clone()
+    worse[number : number + 60, 0] = 0.1
+    answers = {"one": logits, "like": 1.0001 * logits, "worse": worse}
+    found = compare(
+        {n: lambda x, a=a: Predictive(Categorical(logits=a[None])) for n, a in answers.items()}, y[:, None], y
+    )
+    assert found.no_different["misclassification_auroc"] == ("one", "like")

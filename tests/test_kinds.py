@@ -68,3 +68,11 @@ def test_a_certain_prediction_has_no_share_but_a_number():
 def test_what_does_not_fit_gets_one_clear_sentence(ask, kind, words):
     with pytest.raises(kind, match=words):
         ask()
+
+
+def test_draws_that_are_all_the_same_tell_nothing_apart():
+    logits = torch.randn(2, 60, 4, generator=torch.Generator().manual_seed(0))
+    unknown, ambiguous = (Predictive(Categorical(logits=one.expand(20, 60, 4).clone())) for one in logits)
+    found = unknown_from_ambiguous(unknown, ambiguous, num_bootstrap=0).auroc
+    assert (found["epistemic"], found["epistemic_share"]) == (0.5, 0.5)
+    assert found["epistemic_less_aleatoric"] != 0.5

@@ -27,9 +27,9 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal, Stu
 from torch.testing import assert_close
 
 from bayesnn.predictive import Predictive
+from bayesnn.rounding import beyond_rounding
 from bayesnn.tasks import (
     Detection,
-    beyond_rounding,
     detection,
     misclassification,
     mistakes,
@@ -177,6 +177,33 @@ def test_noise_that_is_the_same_everywhere_tells_nothing():
     assert found.auroc == {"noise": 0.5, "other": 1.0}
     assert beyond_rounding(torch.tensor([1.0, 1.0, math.inf])).tolist() == [1.0, 1.0, math.inf]
     assert beyond_rounding(torch.tensor([1e-9, 2e-9])).unique().numel() == 2
+    assert beyond_rounding(torch.tensor([1e-9, 2e-9]), torch.tensor([1.0, 1.0])).unique().numel() == 1
+    assert beyond_rounding(torch.tensor([1e-9, 2e-9]), torch.tensor([math.inf, 1e-9])).unique().numel() == 2
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e7, 1e12])
+def test_one_input_far_out_decides_nothing_about_the_others(factor):
+    torch.manual_seed(0)
+    inside, outside = torch.randn(10, 200, 3) * 0.3 + torch.tensor([4.0, 0, 0]), 1.5 * torch.randn(10, 200, 3)
+    outside[:, 0] *= factor
+    here, there = (Predictive(Categorical(logits=logits)) for logits in (inside, outside))
+    found = out_of_distribution(here, there, num_bootstrap=0).auroc
+    assert min(area for name, area in found.items() if name not in ("variation_ratio", "zero_one_epistemic")) > 0.95
+    here, there = (
+        Predictive(Normal(logits[..., 0], logits[..., 1].exp().clamp(1e-3, 1e15))) for logits in (inside, outside)
+    )
+    assert out_of_distribution(here, there, num_bootstrap=0).auroc["epistemic"] > 0.95
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e7])
+def test_units_do_not_decide_about_the_entropy_of_a_process(unit):
+    torch.manual_seed(0)
+    noise = torch.rand(40) * unit + unit
+    here, there = (
+        Predictive(Normal(torch.zeros(1, 40), scale[None]), Normal(torch.zeros(40), scale))
+        for scale in (noise, 3 * noise)
+    )
+    assert out_of_distribution(here, there, num_bootstrap=0).auroc["entropy"] == 1
 
 
 @pytest.mark.parametrize("number", [1, 3, 10, 100])

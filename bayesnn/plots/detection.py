@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from bayesnn.metrics.detection import as_scores, aurc, auroc, risk_coverage, roc_curve
 from bayesnn.plots.canvas import COLOURS, new_axes
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.rounding import beyond_rounding, wholes
 from bayesnn.tasks import mistakes, truth
 from bayesnn.uncertainty import all_scores, scores
 
@@ -108,6 +109,8 @@ def roc(by_score: Mapping[str, Any], positive: Any, *, ax: Axes | None = None) -
                 f"every input needs a score and a kind; {name!r} has shape {tuple(score.shape)}, the kinds "
                 f"{tuple(kinds.shape)}."
             )
+    of = wholes(named)
+    named = {name: beyond_rounding(score, of[name]) for name, score in named.items()}
     curves = {name: (*roc_curve(score, kinds), auroc(score, kinds)) for name, score in named.items()}
     if not 0 < int(kinds.sum()) < len(kinds):
         raise ValueError("a ROC curve needs inputs of both kinds; all are of one.")
@@ -158,8 +161,9 @@ def risk_coverage_curve(
         squares = (predictive.mean - target).double().square().cpu()
         loss = squares if squares.ndim == 1 else squares.mean(1)
     ax = new_axes(ax, (6.4, 3.4))
+    of = wholes(known)
     for number, name in enumerate(names if names is not None else scores(predictive)):
-        score = known[name].cpu()
+        score = beyond_rounding(known[name], of[name]).cpu()
         coverage, risk = risk_coverage(score, loss)
         label = f"{name.replace('_', ' ')}: {float(aurc(score, loss)):.3g}"
         ax.plot(coverage, risk, _STYLES[number % len(_STYLES)], lw=1.5, color=_colour(name, number), label=label)

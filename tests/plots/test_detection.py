@@ -219,3 +219,17 @@ LABELS = torch.zeros(N).long()
 def test_a_risk_that_cannot_be_drawn_gets_one_clear_sentence(ask, kind, words):
     with pytest.raises(kind, match=words):
         ask()
+
+
+def test_noise_that_is_the_same_everywhere_tells_nothing():
+    torch.manual_seed(0)
+    noise = torch.rand(30, 1) + 0.5
+    predictive = Predictive(Normal(torch.randn(30, 590), noise.expand(30, 590)))
+    same = torch.nextafter(predictive.members.stddev[:1, :], torch.tensor(9.0))[0]
+    same[:77] = predictive.members.stddev[0, 0]
+    words = roc({"aleatoric": same}, torch.arange(590) >= 77).get_legend().get_texts()[0].get_text()
+    assert words == "aleatoric: 0.500"
+    y = torch.randn(590)
+    at_random = float((predictive.mean - y).square().mean())
+    words = risk_coverage_curve(predictive, y, names=["aleatoric"]).get_legend().get_texts()
+    assert words[0].get_text() == f"aleatoric: {at_random:.3g}"
