@@ -10,9 +10,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.nn.modules.conv import _ConvNd
 
+from bayesnn.calls import call
 from bayesnn.stacked import Stacked, same
 
 __all__ = ["Plan", "at_draws", "plan"]
@@ -107,7 +108,7 @@ def at_draws(
         return _stacked(Stacked.of(network), draws, x, prepare, chosen)
 
     if chosen.way == "vectorised":
-        together = vmap(partial(functional_call, network), in_dims=(0, None))
+        together = vmap(partial(call, network), in_dims=(0, None))
         chunks = _chunks(draws, chosen)
 
         def outputs(part: _Prepared) -> Tensor:
@@ -123,7 +124,7 @@ def at_draws(
     each = [dict(zip(names, values, strict=True)) for values in zip(*draws.values(), strict=True)]
     for some in x.split(_BLOCKS_OF_A_DRAW * chosen.inputs_at_once):
         seen = [_Prepared(prepare, part) for part in some.split(chosen.inputs_at_once)]
-        blocks.append(torch.stack([functional_call(in_blocks, draw, (seen,)) for draw in each]))
+        blocks.append(torch.stack([call(in_blocks, draw, seen) for draw in each]))
     return torch.cat(blocks, 1)
 
 
@@ -182,7 +183,7 @@ def _parted(
     known = {name for name, _ in (*first.named_parameters(), *first.named_buffers())}
     shared = {name: value[0] for name, value in draws.items() if name in known}
     return (
-        lambda x: functional_call(first, shared, (x,)),
+        lambda x: call(first, shared, x),
         rest,
         {name: value for name, value in draws.items() if name not in known},
     )

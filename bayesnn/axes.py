@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Transform, constraints
-from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
+from bayesnn.calls import call
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import FittedNormal
 
@@ -28,9 +28,6 @@ _MOST_FEATURES = 2048
 """With more features the eigenvectors would cost more than they bring."""
 
 _ROWS_AT_ONCE = 4096
-
-_FEW = 16
-"""Inputs on which two ways to the same outputs are compared."""
 
 
 class Rotation(Transform):
@@ -107,10 +104,14 @@ def turned_inputs(model: BayesianNeuralNetwork, seen: Tensor, axes: Mapping[str,
     shapes = {name: value.shape for name, value in model.start().items()}
     weights = {n: torch.randn(s, generator=draws).to(seen) / s[1:].numel() ** 0.5 for n, s in shapes.items()}
     plain = weights | {name: weights[name] @ matrix.T for name, matrix in axes.items()}
-    few, turned_few = seen[:_FEW].clone(), turned[:_FEW].clone()  # a network may overwrite its inputs
-    outputs = functional_call(model.network, plain, (few,))
-    same = torch.allclose(functional_call(model.network, weights, (turned_few,)), outputs, rtol=1e-3, atol=1e-4)
-    return turned if same else None
+    for rows, turned_rows in zip(seen.split(_ROWS_AT_ONCE), turned.split(_ROWS_AT_ONCE), strict=True):
+        # All rows, as one alone may be clipped; copies, as a network may overwrite its inputs.
+        outputs = call(model.network, plain, rows.clone())
+        of_turned = call(model.network, weights, turned_rows.clone())
+        size = 1 + rows.flatten(1).abs().amax(1).view(-1, *[1] * (outputs.ndim - 1))
+        if not bool(((outputs - of_turned).abs() <= 1e-3 * outputs.abs() + 1e-4 * size).all()):
+            return None
+    return turned
 
 
 def same_along_all_axes(prior: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 
@@ -47,6 +48,13 @@ def check_network(network: nn.Module) -> None:
         raise ValueError("the network must have one parameter at least to be uncertain about; it has none.")
     if not all(value.is_floating_point() for value in values):
         raise ValueError("all parameters of the network must be real floating-point numbers.")
+    frozen = [name for name, value in network.named_parameters() if not value.requires_grad]
+    if 0 < len(frozen) < len(values):
+        warnings.warn(
+            f"requires_grad=False holds no parameter still: all are fitted, {', '.join(map(repr, frozen[:3]))} too. "
+            'Write fit_last_layer(..., body="network") for the last layer alone, or make buffers of what is to stay.',
+            stacklevel=3,
+        )
 
 
 def check_trainable(network: nn.Module) -> None:

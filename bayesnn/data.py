@@ -51,6 +51,8 @@ def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
         )
     if len(inputs) < 2:
         raise ValueError(f"data must have two rows at least; got {len(inputs)}.")
+    # What was made within ``torch.inference_mode`` autograd takes as a copy only.
+    inputs, targets = (part.clone() if part.is_inference() else part for part in (inputs, targets))
     return inputs, targets
 
 

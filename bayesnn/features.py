@@ -10,15 +10,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from bayesnn.calls import call
 from bayesnn.seeding import seeded
 
 __all__ = ["Body", "body_of"]
 
 _ROWS_AT_ONCE = 1000
-_PROBES = 2
-"""Random layers put in the place of the last one, to see that the outputs are its outputs."""
+_PROBES = (1.0, 1.0, 1e4)
+"""Sizes of random layers put in the place of the last one, to see that the outputs are its outputs, however large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Body:
         caught: list[Tensor] = []
         hook = self.head.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
         try:
-            outputs = functional_call(self.network, dict(weights), (x.clone(),))  # it may overwrite its inputs
+            outputs = call(self.network, weights, x.clone())  # it may overwrite its inputs
         finally:
             hook.remove()
         return caught[-1], outputs
@@ -110,8 +110,8 @@ def body_of(network: nn.Module, x: Tensor, weights: Mapping[str, Tensor] | None 
             "again, or shares its weights with another. Make one nn.Linear for the end."
         )
     with seeded(0, x.device):
-        for _ in range(_PROBES):
-            weights = {name: torch.randn_like(own[name]) for name in body.names}
+        for scale in _PROBES:
+            weights = {name: scale * torch.randn_like(own[name]) for name in body.names}
             same, moved = body.run(x, weights)
             if not torch.equal(same, features):
                 raise ValueError(
@@ -119,7 +119,7 @@ def body_of(network: nn.Module, x: Tensor, weights: Mapping[str, Tensor] | None 
                     "one nn.Linear for the end."
                 )
             wanted = F.linear(features, *(weights[name] for name in body.names))
-            if moved.shape != wanted.shape or not torch.allclose(moved, wanted, rtol=1e-3, atol=1e-4):
+            if moved.shape != wanted.shape or not torch.allclose(moved / scale, wanted / scale, rtol=1e-3, atol=1e-4):
                 raise ValueError(
                     f"the network's outputs must be those of its last linear layer, {body.layer!r}; something comes "
                     "after it. Leave out a softmax, sigmoid or other function at the end: the likelihood has it."

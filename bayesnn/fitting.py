@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pyro
@@ -45,12 +45,13 @@ def prepared(
         )
     if trains:
         check_trainable(model.network)
-    inputs, targets = as_training_data(x, y)
-    target_device = on_device(device, model.device)
-    model = copy.deepcopy(model).to(target_device)
-    inputs, targets = inputs.to(target_device), targets.to(target_device)
-    model = model.for_data(inputs, targets)
-    return model, inputs, model.targets(targets)
+    with torch.inference_mode(False):
+        inputs, targets = as_training_data(x, y)
+        target_device = on_device(device, model.device)
+        model = copy.deepcopy(model).to(target_device)
+        inputs, targets = inputs.to(target_device), targets.to(target_device)
+        model = model.for_data(inputs, targets)
+        return model, inputs, model.targets(targets)
 
 
 def prepared_pyro_model(
@@ -58,10 +59,11 @@ def prepared_pyro_model(
 ) -> tuple[PyroModel, Tensor, Tensor]:
     """The same for a Pyro model of the user's own; nothing is scaled."""
     known = PyroModel(model)
-    inputs, targets = as_training_data(x, y)
-    target_device = on_device(device, known.device)
-    known = known.to(target_device)
-    inputs, targets = (known.typed(t, given).to(target_device) for t, given in ((inputs, x), (targets, y)))
+    with torch.inference_mode(False):
+        inputs, targets = as_training_data(x, y)
+        target_device = on_device(device, known.device)
+        known = known.to(target_device)
+        inputs, targets = (known.typed(t, given).to(target_device) for t, given in ((inputs, x), (targets, y)))
     with isolated(0, target_device, validate=True):
         known = known.for_data(inputs, targets, batch_size or len(inputs))
     return known, inputs, targets
@@ -71,11 +73,16 @@ def prepared_pyro_model(
 def isolated(seed: int, device: torch.device, *, validate: bool = False) -> Iterator[None]:
     """A seed for what is inside; outside, the random state and Pyro's parameter store stay as they were.
 
-    Pyro's and torch's checks of every distribution cost time in every step, so they are off unless ``validate``.
+    Gradients are on, whatever the caller's mode. Pyro's and torch's checks of every distribution cost time in every
+    step, so they are off unless ``validate``.
     """
     check_seed(seed)
     checks = {} if validate else {"validate_distributions_pyro": False, "validate_distributions_torch": False}
-    with seeded(seed, device), pyro.settings.context(module_local_params=True, **checks), flushed_denormals():
+    with ExitStack() as stack:
+        for context in (seeded(seed, device), pyro.settings.context(module_local_params=True, **checks)):
+            stack.enter_context(context)
+        for context in (flushed_denormals(), torch.inference_mode(False), torch.enable_grad()):
+            stack.enter_context(context)
         yield
 
 

@@ -13,9 +13,9 @@ import pyro
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from bayesnn.at_draws import Plan, at_draws, plan
+from bayesnn.calls import call
 from bayesnn.checks import check_names, check_network, check_precision, check_prior, check_prior_function, num_outputs
 from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.likelihoods.likelihood import expect_likelihood
@@ -82,7 +82,7 @@ class BayesianNeuralNetwork(nn.Module):
         zero = next(self.network.parameters()).new_zeros(())
         for name in ("x_loc", "x_scale", "y_loc", "y_scale"):
             self.register_buffer(name, zero + float(name.endswith("scale")))
-        self._num_outputs = 1
+        self._num_outputs, self.is_joined = 1, False
         self._prior_scales: dict[str, Tensor] = {}
         self._priors: dict[str, Distribution] | None = None
         check_names([name for name, _ in self.network.named_parameters()], [OBSERVED, "data", *self.latents()])
@@ -165,7 +165,7 @@ class BayesianNeuralNetwork(nn.Module):
 
     def outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Network outputs ``(N, K)`` at one draw of the weights (buffers too, where given), on standardised inputs."""
-        outputs = functional_call(self.network, self._own(weights), (self.standardised(x),))
+        outputs = call(self.network, self._own(weights), self.standardised(x))
         self._num_outputs = outputs.shape[-1]  # what the targets' shape is taken from before `for_data`
         return outputs
 
@@ -216,9 +216,9 @@ class BayesianNeuralNetwork(nn.Module):
         return torch.stack(list(self.log_priors(weights).values())).sum(0)
 
     def log_priors(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The same of each site by name."""
-        found = (self.priors() | self.latents()).items()
-        return {name: prior.to_event().log_prob(weights[name]) for name, prior in found}
+        """The same of each site by name; of none where fits with prior scales of their own were joined."""
+        found = {} if self.is_joined else self.priors() | self.latents()
+        return {name: prior.to_event().log_prob(weights[name]) for name, prior in found.items()}
 
     def prior_draws(self, number: int) -> dict[str, Tensor]:
         """Draws of weights and latents from their priors ``(number, *shape)``, by the global random state."""
@@ -256,7 +256,7 @@ class BayesianNeuralNetwork(nn.Module):
         model = copy.deepcopy(self)
         model.num_data, model._input_shape = len(x), tuple(x.shape[1:])
         if self.standardise and not self._are_indices(x):
-            model.x_loc, model.x_scale = input_scaling(x.double())
+            model.x_loc, model.x_scale = input_scaling(x)
         y = self.likelihood.checked(y, num_outputs(lambda few: model.outputs(model.start(), few), x[:64]))
         check_precision(y, self.dtype)
         y, unscaled = y.to(self.dtype), Affine(self.y_loc.expand(y.shape[1:]), self.y_scale.expand(y.shape[1:]))

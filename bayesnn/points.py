@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -17,10 +16,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from bayesnn.flat_points import FlatPoints
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import bounds, center
-from bayesnn.seeding import seeded
 from bayesnn.training import Callback, History, Minibatches, optimise
 
-__all__ = ["Objective", "is_real", "maximise", "maximise_together", "pays_together", "restarts", "started_at"]
+__all__ = ["Objective", "is_real", "maximise", "maximise_together", "pays_together"]
 
 _WIDEST_TOGETHER = 100_000
 """Weights of a network up to which training side by side is faster: of five members, 1.2 times the time of one with 500
@@ -194,67 +192,6 @@ def _flat(
     data = Minibatches([flat.inputs, flat.targets], batch_size, seeds)
     history = optimise(lambda step, batch: flat(batch), [flat.parameters], data, **settings)
     return flat.values(), history
-
-
-def started_at(
-    model: BayesianNeuralNetwork, starts: Sequence[Mapping[str, Tensor] | nn.Module]
-) -> list[BayesianNeuralNetwork]:
-    """The model with the weights of each start: of a network, or by name.
-
-    Raises:
-        TypeError: If a start is neither.
-        ValueError: If its weights are not those of the model's network.
-    """
-    members = []
-    for m, start in enumerate(starts):
-        values = dict(start.named_parameters()) if isinstance(start, nn.Module) else start
-        own = model.start()
-        if not isinstance(values, Mapping) or not all(isinstance(value, Tensor) for value in values.values()):
-            raise TypeError(f"each of starts must be a network, or its parameters by name; start {m} is {values!r}.")
-        if values.keys() != own.keys() or any(values[name].shape != own[name].shape for name in own):
-            raise ValueError(
-                f"starts must name the network's parameters, with their shapes; start {m} does not: "
-                f"{', '.join(sorted(values.keys() ^ own.keys())) or 'a shape differs'}."
-            )
-        one = copy.deepcopy(model)
-        with torch.no_grad():
-            for name, parameter in one.network.named_parameters():
-                parameter.copy_(values[name])
-        members.append(one)
-    return members
-
-
-def restarts(model: BayesianNeuralNetwork, number: int, seed: int, advice: str) -> list[BayesianNeuralNetwork]:
-    """The model as it is, and with its network's weights drawn anew.
-
-    Args:
-        model: The first.
-        number: How many in all.
-        seed: The m-th one's is ``seed + m``, counted from 0.
-        advice: What to pass where a layer cannot start anew, for the message.
-
-    Raises:
-        ValueError: If a layer cannot start anew.
-    """
-    return [model] + [_restarted(model, seed + m, advice) for m in range(1, number)]
-
-
-@torch.no_grad()
-def _restarted(model: BayesianNeuralNetwork, seed: int, advice: str) -> BayesianNeuralNetwork:
-    """The model with its network's weights drawn anew."""
-    fresh = copy.deepcopy(model)
-    with seeded(seed, model.device):
-        for name, module in fresh.network.named_modules():
-            if not list(module.parameters(recurse=False)):
-                continue
-            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-            if reset is None:
-                raise ValueError(
-                    f"every layer with weights must have reset_parameters() to start anew; {name or 'the network'!r}, "
-                    f"{type(module).__name__}, has none. Give it one, or pass {advice}."
-                )
-            reset()
-    return fresh
 
 
 def pays_together(network: nn.Module) -> bool:

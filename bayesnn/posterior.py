@@ -157,8 +157,18 @@ class WeightPosterior:
 
     @torch.no_grad()
     def log_prior(self) -> Tensor:
-        """Log-prior density of each draw's uncertain sites ``(S,)``, in nats; with prior scales as they were fitted."""
-        return torch.stack(list(self.model.log_priors(self.weights).values())).sum(0)
+        """Log-prior density of each draw's uncertain sites ``(S,)``, in nats; with prior scales as they were fitted.
+
+        Raises:
+            NotImplementedError: Of several fits, if each has prior scales of its own.
+        """
+        found = self.model.log_priors(self.weights)
+        if not found:
+            raise NotImplementedError(
+                f"the fits of this {self.method} have fitted prior scales of their own, so that its draws have no "
+                "common prior. Fit with priors.fan_in_normal(fit=None) for one."
+            )
+        return torch.stack(list(found.values())).sum(0)
 
     @torch.no_grad()
     def log_density(self) -> Tensor:

@@ -99,7 +99,9 @@ def draw_in_layers(network: nn.Module, noise: Mapping[str, Noise], few: Tensor) 
     Returns:
         The sites that no such layer holds, for which the mode is needed.
     """
-    layers = {path: module for path, module in network.named_modules() if type(module) in _LAYERS}
+    # A layer whose ``forward`` is one of its own is left to the mode, which sees what it calls.
+    own = [(path, module) for path, module in network.named_modules() if "forward" not in vars(module)]
+    layers = {path: module for path, module in own if type(module) in _LAYERS}
     calls = dict.fromkeys(layers, 0)
 
     def count(path: str, *given: Any) -> None:
@@ -120,8 +122,9 @@ def draw_in_layers(network: nn.Module, noise: Mapping[str, Noise], few: Tensor) 
     return [name for name in noise if name in left]
 
 
-def _of_layer(module: Any, noise: Noise, bias_noise: Noise | None, x: Tensor) -> Tensor:
+def _of_layer(module: Any, noise: Noise, bias_noise: Noise | None, *args: Tensor, **named: Tensor) -> Tensor:
     """What a layer answers."""
+    (x,) = (*args, *named.values())
     if type(module) is nn.Linear:
         if x.ndim == 2:
             return _local(x, noise, module.bias, bias_noise)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributions import kl_divergence
 
 from bayesnn import BayesianNeuralNetwork, likelihoods, networks, priors
-from bayesnn.axes import Rotation, principal_axes
+from bayesnn.axes import Rotation, principal_axes, turned_inputs
 from bayesnn.elbo import MeanFieldELBO, site_divergence
 from bayesnn.guides import AutoNormal
 from bayesnn.reparameterisation import PerDatumNoise
@@ -174,3 +174,19 @@ def test_scales_by_column_are_fitted_too():
         dense(guide, "0.weight"), dist.MultivariateNormal(base.mean, torch.diag_embed(base.variance))
     )
     torch.testing.assert_close(divergence, wanted.sum())
+
+
+def test_inputs_are_turned_only_where_all_rows_allow_it():
+    """Calm rows come first, and a clip does nothing to them."""
+    torch.manual_seed(0)
+    x = torch.randn(600, 2, dtype=torch.float64)
+    x[:100] *= 0.01
+    clipped = nn.Sequential(nn.Hardtanh(), nn.Linear(2, 1)).double()
+    for network, turns in ((clipped, False), (nn.Sequential(nn.Linear(2, 1)).double(), True)):
+        model = BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian).for_data(x, x[:, 0])
+        name = model.parameter_names[0]
+        axes = {name: torch.linalg.qr(torch.randn(2, 2, dtype=torch.float64))[0]}
+        turned = turned_inputs(model, model.standardised(x), axes)
+        assert (turned is not None) == turns
+        if turned is not None:
+            torch.testing.assert_close(turned, model.standardised(x) @ axes[name])

@@ -130,7 +130,19 @@ class TwoHeads(nn.Module):
         return torch.cat([self.mean(x), self.scale(x)], 1)
 
 
+class Bounded(nn.Module):
+    """What stands behind its last layer is reached by large outputs only."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.out(x).clamp(-1000, 1000)
+
+
 BAD = {
+    "a far bound": (Bounded(), "something comes after it"),
     "softmax": (nn.Sequential(nn.Linear(3, 2), nn.Softmax(1)), "something comes after it"),
     "tanh": (nn.Sequential(nn.Linear(3, 2), nn.Tanh()), "something comes after it"),
     "relu": (nn.Sequential(nn.Linear(3, 2), nn.ReLU()), "something comes after it"),

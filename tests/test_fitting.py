@@ -6,8 +6,9 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from cases import METHODS
 
-from bayesnn import BayesianNeuralNetwork, fit_ensemble, fit_map, fit_svi, likelihoods, networks
+from bayesnn import BayesianNeuralNetwork, fit_ensemble, fit_map, fit_svi, likelihoods, networks, priors
 from bayesnn.fitting import epochs_for, isolated
 
 
@@ -20,6 +21,31 @@ def test_isolated_restores_the_random_state_and_pyros_settings():
     assert pyro.settings.get() == settings
     with isolated(3, torch.device("cpu")):
         assert torch.equal(torch.randn(2), first)
+
+
+@pytest.mark.filterwarnings("ignore:the ELBO, .* is below", "ignore:the fit ended while", "ignore:the chains may not")
+@pytest.mark.parametrize("prior", [None, priors.laplace(1.0)], ids=["normal", "laplace"])
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_caller_without_gradients_gets_the_same_fit(method, prior):
+    x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+
+    def fitted():
+        torch.manual_seed(0)
+        network = networks.mlp(3, 1, hidden=(4,), dropout=0.1)
+        own = x + 0  # within inference mode of its kind
+        return method.fit(
+            BayesianNeuralNetwork(network, prior, likelihoods.gaussian),
+            own,
+            own.sum(1).sin(),
+            progress=False,
+            **method.options,
+        )(own).mean.clone()
+
+    wanted = fitted()
+    with torch.no_grad():
+        assert torch.equal(fitted(), wanted)
+    with torch.inference_mode():
+        assert torch.equal(fitted(), wanted)
 
 
 @pytest.mark.parametrize(

@@ -489,3 +489,12 @@ def test_labels_that_count_from_one_get_a_hint():
     model = BayesianNeuralNetwork(nn.Linear(2, 3), likelihood=likelihoods.categorical)
     with pytest.raises(ValueError, match=r"got values from 1 to 3\. Do they count from 1\? Pass y - 1"):
         model.for_data(torch.randn(6, 2), torch.tensor([1, 2, 3, 1, 2, 3]))
+
+
+def test_parameters_that_are_frozen_in_part_get_a_warning():
+    network = networks.mlp(2, 1, hidden=(3,))
+    network[0].requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"holds no parameter still: all are fitted, '0.weight', '0.bias' too") as told:
+        BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)
+    assert told[0].filename == __file__
+    BayesianNeuralNetwork(network.requires_grad_(False), likelihood=likelihoods.gaussian)  # as a model's own network is

@@ -1,5 +1,7 @@
 """Noise drawn for each datum: the same distribution for every datum, and gradients of less variance."""
 
+from types import MethodType
+
 import pyro
 import pytest
 import torch
@@ -8,10 +10,10 @@ from torch import nn
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from bayesnn import BayesianNeuralNetwork, likelihoods, networks, priors
+from bayesnn import BayesianNeuralNetwork, fit_svi, likelihoods, networks, priors
 from bayesnn.elbo import MeanFieldELBO
 from bayesnn.guides import AutoNormal
-from bayesnn.reparameterisation import Noise, PerDatumNoise, local_sites
+from bayesnn.reparameterisation import Noise, PerDatumNoise, draw_in_layers, local_sites
 
 R = 2000
 """Repetitions; moments are held to 6 standard errors, which right code leaves with chance below 1e-6 a test."""
@@ -300,3 +302,34 @@ def test_sites_whose_noise_may_be_drawn_for_each_datum(name):
     found = local_sites(lambda values, part: functional_call(network, dict(values), (part,)), weights, x)
     assert len(found) == len(set(found))
     assert set(found) == expected
+
+
+def tenth(self, x):
+    return 0.1 * F.linear(x, self.weight, self.bias)
+
+
+def test_a_layer_whose_forward_is_patched_is_left_as_it_is():
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    network[2].forward = MethodType(tenth, network[2])
+    noise = {n: Noise(v.detach(), torch.full_like(v, 1e-9)) for n, v in network.named_parameters()}
+    x = torch.randn(5, 3)
+    wanted = network(x)
+    assert draw_in_layers(network, noise, x) == ["2.weight", "2.bias"]
+    assert_close(network(x), wanted)
+
+
+class ByKeyword(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.layer(input=x)
+
+
+def test_a_layer_may_be_called_by_keyword():
+    x = torch.randn(20, 3)
+    posterior = fit_svi(
+        BayesianNeuralNetwork(ByKeyword(), likelihood=likelihoods.gaussian), x, x.sum(1), num_epochs=300, progress=False
+    )
+    assert (posterior(x).mean - x.sum(1)).abs().max() < 0.5

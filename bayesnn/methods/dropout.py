@@ -116,7 +116,7 @@ def fit_dropout(
     few = inputs[:8]
     read_by = trace_masks(model.network, lambda: model.outputs(model.start(), few), inputs.device)
     masks = masks_of(model.network)
-    keep_of = {weight: mask for mask, names in read_by.items() for weight in names}
+    keep_of = {w: [m for m in read_by if w in read_by[m]] for names in read_by.values() for w in names}
     objective = Objective(model, inputs, beta)
     settings: dict[str, Any] = {"num_epochs": epochs_for(num_epochs, _STEPS, len(inputs), batch_size)}
     settings |= {"learning_rate": learning_rate, "progress": progress, "callback": callback, "label": "dropout"}
@@ -124,7 +124,7 @@ def fit_dropout(
         for mask in masks.values():
             mask.train()
         if not concrete and FlatPoints.serves(model, 1):
-            keep = {name: 1 - masks[mask].rate for name, mask in keep_of.items()}
+            keep = {name: math.prod(1 - masks[mask].rate for mask in before) for name, before in keep_of.items()}
             flat = FlatPoints(model, inputs, targets, [objective.free(model.start())], beta, keep)
             data = Minibatches([flat.inputs, flat.targets], batch_size)
             history = optimise(lambda step, batch: flat(batch), [flat.parameters], data, **settings)
@@ -153,7 +153,7 @@ def _by_reference(
     objective: Objective,
     data: Minibatches,
     masks: Mapping[str, Mask],
-    keep_of: Mapping[str, str],
+    keep_of: Mapping[str, Sequence[str]],
     concrete: bool,
     settings: Mapping[str, Any],
 ) -> tuple[dict[str, Tensor], History]:
@@ -175,7 +175,7 @@ def _by_reference(
     def loss(step: int, batch: Sequence[Tensor]) -> dict[str, Tensor]:
         at = objective.weights(free)
         misfit = objective.misfit(at, *batch)
-        keep = {name: _keep(masks[mask], logits.get(mask)) for name, mask in keep_of.items()}
+        keep = {n: math.prod(_keep(masks[mask], logits.get(mask)) for mask in before) for n, before in keep_of.items()}
         penalty = -_log_prior(model, at, keep, at_zero)
         penalty = penalty - sum(_entropy(masks[name], logit) for name, logit in logits.items())
         return {"loss": misfit + penalty / len(inputs), "misfit": misfit}

@@ -16,8 +16,9 @@ from bayesnn.fitting import epochs_for, isolated, prepared
 from bayesnn.methods.joined import even_shares, joined
 from bayesnn.methods.map import STEPS, final_loss, fit_map
 from bayesnn.model import BayesianNeuralNetwork
-from bayesnn.points import Objective, maximise_together, pays_together, restarts, started_at
+from bayesnn.points import Objective, maximise_together, pays_together
 from bayesnn.posterior import WeightPosterior
+from bayesnn.starts import restarts, started_at
 from bayesnn.training import Callback
 
 __all__ = ["fit_ensemble"]

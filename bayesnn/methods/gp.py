@@ -121,7 +121,8 @@ def fit_gp(
         raise TypeError(f"num_epochs must be a whole number; got {num_epochs!r}.")
     if num_epochs is not None and num_epochs < 1:
         raise ValueError(f"num_epochs must be 1 or more; got {num_epochs}.")
-    data = _Data.of(model, x, y, device, deep_kernel)
+    with torch.inference_mode(False):
+        data = _Data.of(model, x, y, device, deep_kernel)
     size = len(data.x)
     if num_inducing is not None and num_inducing > size:
         raise ValueError(f"inducing points must be {size} or fewer, as many as there are data; got {num_inducing}.")

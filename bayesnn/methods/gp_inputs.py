@@ -35,7 +35,7 @@ class Inputs(nn.Module):
     def __init__(self, x: Tensor, *, standardise: bool, body: Body | None = None, indices: bool = False) -> None:
         super().__init__()
         plain = indices or not standardise
-        loc, scale = (x.new_zeros(()), x.new_ones(())) if plain else input_scaling(x.double())
+        loc, scale = (x.new_zeros(()), x.new_ones(())) if plain else input_scaling(x)
         self.indices = indices
         self.register_buffer("loc", loc.double())
         self.register_buffer("scale", scale.double())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bayesnn.posterior import Density, Draws, WeightPosterior
+from bayesnn.posterior import Density, Draws, Model, WeightPosterior
 from bayesnn.training import History
 
 __all__ = ["even_shares", "joined"]
@@ -38,7 +39,7 @@ def joined(fits: Sequence[WeightPosterior], method: str) -> WeightPosterior:
     densities = [one.density for one in fits if one.density]
     lengths = tuple(one.num_samples for one in fits)
     return WeightPosterior(
-        fits[0].model,
+        _model_of(fits),
         _cat([one.weights for one in fits]),
         method,
         history,
@@ -47,6 +48,19 @@ def joined(fits: Sequence[WeightPosterior], method: str) -> WeightPosterior:
         density=partial(_density, densities) if len(densities) == len(fits) else None,
         chains=lengths if max(lengths) > 1 else (),
     )
+
+
+def _model_of(fits: Sequence[WeightPosterior]) -> Model:
+    """The first one's; where they fitted prior scales of their own, it gives no prior density."""
+    model = fits[0].model
+    scales: list[dict[str, Tensor]] = [getattr(one.model, "_prior_scales", {}) for one in fits]
+    if all(
+        one.keys() == scales[0].keys() and all(map(torch.equal, one.values(), scales[0].values())) for one in scales
+    ):
+        return model
+    model = copy.deepcopy(model)
+    model.is_joined = True  # type: ignore[attr-defined]
+    return model
 
 
 def _draws(makers: Sequence[Draws], number: int, seed: int) -> dict[str, Tensor]:

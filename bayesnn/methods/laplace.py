@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin as Distribution
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
 from torch.func import jvp, vmap
 
 from bayesnn.checks import check_count
@@ -108,7 +108,8 @@ def fit_laplace(
     check_count("num_samples", num_samples)
     if structure not in ("last_layer", "diagonal"):
         raise ValueError(f'structure must be "last_layer" or "diagonal"; got {structure!r}.')
-    if start is None and isinstance(model, BayesianNeuralNetwork) and any(map(bounds, model.priors().values())):
+    ours = isinstance(model, BayesianNeuralNetwork)
+    if start is None and ours and any(map(_unlike_a_normal, model.priors().values())):
         x, y = as_training_data(x, y)  # once, as a loader may have no more
         _refuse_bounded(model, x, y, device, structure)  # before a fit that would be for nothing
     given = {"num_epochs": num_epochs, "batch_size": batch_size, "learning_rate": learning_rate}
@@ -119,6 +120,15 @@ def fit_laplace(
     seconds = time.perf_counter() - begun
     first = mode.history or History([], 0.0, False)
     return replace(fitted, history=replace(first, seconds=first.seconds + seconds))
+
+
+def _unlike_a_normal(prior: Distribution) -> bool:
+    """Whether no normal of independent values can stand for a prior."""
+    return bounds(prior) is not None or _depend(prior)
+
+
+def _depend(prior: Distribution) -> bool:
+    return bool(prior.event_shape) and not isinstance(prior, Independent)
 
 
 def _refuse_bounded(model: BayesianNeuralNetwork, x: Tensor, y: Tensor, device: Any, structure: str) -> None:
@@ -132,6 +142,11 @@ def _prior_precisions(model: BayesianNeuralNetwork, weights: Mapping[str, Tensor
     """Precisions of the normals that stand for the priors; refused where a normal would leave what a prior allows."""
     priors = model.priors()
     for name in weights:
+        if _depend(priors[name]):
+            raise ValueError(
+                f"values of a weight must be independent under its prior, or their precisions are no diagonal; that of "
+                f"{name!r} is {type(priors[name]).__name__}. Use fit_svi or fit_nuts, or a prior of independent values."
+            )
         if bounds(priors[name]) is not None:
             raise ValueError(
                 f"a normal about the weights must not leave what their prior allows, but that of {name!r} is bounded: "

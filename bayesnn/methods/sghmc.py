@@ -23,8 +23,9 @@ from bayesnn.methods.ensemble import fit_ensemble
 from bayesnn.methods.mode import draws_of
 from bayesnn.mixing import FEWEST_DRAWS, FEWEST_EFFECTIVE, HIGHEST_RHAT, mixing
 from bayesnn.model import BayesianNeuralNetwork
-from bayesnn.points import is_real, pays_together, restarts
+from bayesnn.points import is_real, pays_together
 from bayesnn.posterior import WeightPosterior
+from bayesnn.starts import restarts
 from bayesnn.training import Callback, History, Minibatches
 
 __all__ = ["fit_sghmc"]
@@ -109,8 +110,7 @@ def fit_sghmc(
 
     Raises:
         TypeError: If model, data or start are of the wrong kind.
-        ValueError: If the data do not suit the model, a setting is out of range, or the walk left all bounds; the
-            message says how.
+        ValueError: If the data do not suit the model, a setting is out of range, or the walk left all bounds.
 
     References:
         Chen et al. (2014), Stochastic Gradient Hamiltonian Monte Carlo, arXiv:1402.4102; Zhang et al. (2020), Cyclical
@@ -147,18 +147,18 @@ def fit_sghmc(
             )
         fitted = start
     known, inputs, targets = prepared(model, x, y, device)
-    known, draws = draws_of(known, fitted, "start", "of this model, as fit_ensemble gives it,")
+    with torch.inference_mode(False):
+        known, draws = draws_of(known, fitted, "start", "of this model, as fit_ensemble gives it,")
     if fitted.num_samples < num_chains and not (start is None and fitted.history is not None):
         raise ValueError(
             f"start must have a draw for each of the {num_chains} chains; got {fitted.num_samples}. Write "
             f"num_chains={fitted.num_samples}."
         )
     before = fitted.history if start is None else None
-    done = 0 if before is None else len(before.epochs)
-    stopped = before is not None and before.interrupted
+    done, stopped = (0, False) if before is None else (len(before.epochs), before.interrupted)
     with isolated(seed, inputs.device):
         joint = LogJoint(known, inputs, targets)
-        z = joint.vector({name: value[:num_chains] for name, value in draws.items()})
+        z = joint.vector({name: value[:num_chains].clone() for name, value in draws.items()})
         even = math.ceil(len(inputs) / math.ceil(len(inputs) / batch_size))
         batches = Minibatches([inputs, targets], even, range(seed, seed + len(z)))
         walked, size = Walk(z[:, None][:, :0], z, torch.zeros_like(z), 0, History([], 0.0, True), True), math.nan

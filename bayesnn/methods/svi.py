@@ -151,9 +151,8 @@ def fit_svi(
 
     with isolated(seed, inputs.device):
         values = start if isinstance(start, Mapping) else None
-        if values and isinstance(known, BayesianNeuralNetwork) and values.keys() - {*known.priors(), *known.latents()}:
-            unknown = ", ".join(sorted(values.keys() - {*known.priors(), *known.latents()}))
-            raise ValueError(f"start must name sites of the model ({', '.join(known.priors())}, ...); got {unknown}.")
+        if values and isinstance(known, BayesianNeuralNetwork):
+            values = _of_sites(known, values)
         rotated = _axes(known, inputs, few) if rotate and isinstance(known, BayesianNeuralNetwork) else None
         fitted = built(guide, known, few, start=values, init_scale=init_scale, axes=rotated)
         objective = MeanFieldELBO(num_particles)
@@ -230,6 +229,24 @@ def _check_settings(num_samples: int, warmup: float, num_particles: int, tempera
         raise ValueError(f"temperature must be positive; got {temperature}. The Bayesian posterior has temperature 1.")
     if isinstance(start, str) and start not in ("network", "map"):
         raise ValueError(f'start must be "network", "map" or values by site name; got {start!r}.')
+
+
+def _of_sites(model: BayesianNeuralNetwork, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A start in the shapes of the model's sites; a single draw may have its axis in front."""
+    sites = model.priors() | model.latents()
+    if unknown := start.keys() - sites:
+        raise ValueError(
+            f"start must name sites of the model ({', '.join(model.priors())}, ...); got {', '.join(sorted(unknown))}."
+        )
+    for name, value in start.items():
+        shape = sites[name].batch_shape + sites[name].event_shape
+        if not isinstance(value, Tensor) or value.shape not in (shape, (1, *shape)):
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"start must give {name!r} as a tensor of shape {tuple(shape)}; got {found}. Of several draws write "
+                "{name: value.mean(0) for name, value in posterior.weights.items()}."
+            )
+    return {name: value.reshape(sites[name].batch_shape + sites[name].event_shape) for name, value in start.items()}
 
 
 def _step_size(model: BayesianNeuralNetwork | Callable, guide: Callable) -> float:

@@ -111,6 +111,20 @@ def test_masked_weights_are_penalised_by_their_chance_of_being_kept():
     assert loss(0.5) - loss(0.1) == pytest.approx((expected(0.9) - expected(0.5)) / len(x), rel=1e-6)
 
 
+def test_two_masks_before_a_weight_keep_it_by_the_product_of_their_chances():
+    x, y = data(8)
+
+    def loss(*rates):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(x.shape[1], 5), *map(nn.Dropout, rates), nn.Linear(5, 1)).double()
+        given = BayesianNeuralNetwork(network, priors.normal(0.01), likelihoods.gaussian)
+        fitted = fit_dropout(given, x, y, num_epochs=1, learning_rate=1e-12, progress=False)
+        return fitted.history["loss"][0] - fitted.history["misfit"][0]
+
+    assert loss(0.2, 0.5) == pytest.approx(loss(0.6), rel=1e-6)
+    assert loss(0.2, 0.5) != pytest.approx(loss(0.5), rel=1e-3)
+
+
 def test_the_penalty_is_the_mean_over_draws_of_the_log_prior_of_their_weights():
     """The draws of a fit, its weights times its masks: within 5 standard errors of the loss's own term."""
     x, y = data(8)

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
@@ -17,9 +18,11 @@ from bayesnn import (
     fit_svi,
     likelihoods,
     networks,
+    priors,
 )
 from bayesnn.points import Objective
 from bayesnn.posterior import WeightPosterior
+from bayesnn.starts import restarts
 from bayesnn.training import Minibatches
 
 
@@ -105,7 +108,7 @@ def test_large_and_convolutional_networks_are_trained_in_turn():
     assert len(fit_ensemble(model(), x, y, num_members=2, num_epochs=3, progress=False).history.epochs) == 3
 
 
-@pytest.mark.filterwarnings("ignore:the ELBO, .* is below")
+@pytest.mark.filterwarnings("ignore:the ELBO, .* is below", "ignore:the ELBO was still rising")
 def test_an_ensemble_of_variational_fits_is_their_mixture():
     x, y = data()
     options = {"num_epochs": 30, "warmup": 0.0, "progress": False}
@@ -119,6 +122,31 @@ def test_an_ensemble_of_variational_fits_is_their_mixture():
     assert again(x).num_samples == 20
     torch.testing.assert_close(again.weights["0.weight"][:10], first.resample(10, seed=4).weights["0.weight"])
     assert "elbo_per_datum" in mixture.summary
+    # The default prior's scales are fitted, by each member its own.
+    with pytest.raises(NotImplementedError, match="have fitted prior scales of their own"):
+        mixture.log_prior()
+    assert mixture.inspection(x).log_priors == {}
+    fixed = BayesianNeuralNetwork(model(1).network, priors.normal(), likelihoods.gaussian)
+    mixture = fit_ensemble(fixed, x, y, num_members=2, num_samples=9, member=fit_svi, **options)
+    assert torch.equal(mixture.log_prior()[:5], fit_svi(fixed, x, y, num_samples=5, **options).log_prior())
+
+
+@pytest.mark.parametrize("vectorised", [True, False])
+def test_priors_built_from_the_weights_are_the_same_for_all_members(vectorised):
+    x, y = data()
+    network = model(1).network
+    narrow = BayesianNeuralNetwork(network, lambda name, value: dist.Normal(value, 0.01), likelihoods.gaussian)
+    options = {"num_members": 3, "num_epochs": 500, "vectorised": vectorised, "progress": False}
+    found = fit_ensemble(narrow, x, y, **options).weights["0.weight"]
+    assert (found - network[0].weight.detach()).abs().max() < 0.1  # another start is about 1 away
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_members_start_apart_whatever_seed_the_network_had(seed):
+    torch.manual_seed(seed)
+    found = restarts(BayesianNeuralNetwork(nn.Linear(3, 4), likelihood=likelihoods.categorical), 4, 0, "")
+    weights = torch.stack([one.network.weight for one in found])
+    assert torch.cdist(weights.flatten(1), weights.flatten(1)).add(torch.eye(4)).min() > 0.1
 
 
 def told_by_its_seed(model, x, y, *, seed, num_samples=2, **options):
@@ -350,3 +378,10 @@ def test_ctrl_c_between_members_says_how_many_there_are():
         )
     assert posterior.num_samples == 2
     assert any("stopped by hand in member 2 of 5" in str(one.message) for one in told)
+
+
+def test_a_layer_whose_weights_stay_cannot_start_anew():
+    network = nn.Sequential(nn.utils.spectral_norm(nn.Linear(1, 4)), nn.Linear(4, 1))
+    old = BayesianNeuralNetwork(network, likelihood=likelihoods.gaussian)
+    with pytest.raises(ValueError, match=r"must draw a layer's weights anew; '0', Linear, has the same as before"):
+        fit_ensemble(old, *data(), num_members=2, num_epochs=1, progress=False)

@@ -191,6 +191,22 @@ def test_bounded_priors_are_refused(structure):
         )
 
 
+@pytest.mark.parametrize("structure", ["last_layer", "diagonal"])
+def test_priors_under_which_values_depend_are_refused(structure):
+    together = dist.MultivariateNormal(torch.zeros(4).double(), torch.eye(4).double())
+    prior = priors.only("2.weight", lambda name, value: together.expand([1]), priors.normal(1.0))
+    given = BayesianNeuralNetwork(networks.mlp(3, 1, hidden=4).double(), prior, likelihoods.gaussian)
+    with pytest.raises(ValueError, match=r"must be independent under its prior.*'2.weight' is MultivariateNormal"):
+        fit_laplace(
+            given,
+            *data(),
+            structure=structure,
+            num_epochs=2,
+            progress=False,
+            callback=lambda *_: pytest.fail("it fitted"),
+        )
+
+
 def test_a_bounded_prior_of_weights_that_stay_is_no_matter_and_data_are_read_once():
     class Once(IterableDataset):
         rows = iter([(torch.randn(3).double(), torch.randn(()).double()) for _ in range(40)])

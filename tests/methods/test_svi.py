@@ -12,7 +12,7 @@ from pyro.infer.autoguide import AutoNormal as PyroAutoNormal
 from pyro.nn import PyroModule, PyroSample
 from torch import nn
 
-from bayesnn import BayesianNeuralNetwork, evaluate, fit_svi, likelihoods, networks, priors
+from bayesnn import BayesianNeuralNetwork, evaluate, fit_map, fit_svi, likelihoods, networks, priors
 from bayesnn.fitting import isolated
 from bayesnn.flat_elbo import FlatELBO
 from bayesnn.guides import AutoNormal
@@ -428,6 +428,17 @@ def test_an_unfinished_rise_of_the_divergence_is_told():
 def test_a_start_must_name_sites():
     with pytest.raises(ValueError, match=r"start must name sites of the model .*got 0\.weihgt"):
         fit_svi(small_model(), *small_data(), start={"0.weihgt": torch.zeros(10, 1)}, **QUICK)
+
+
+def test_a_start_has_the_shapes_of_the_sites():
+    x, y = small_data()
+    point = fit_map(small_model(), x, y, num_epochs=5, progress=False)
+    again = fit_svi(small_model(), x, y, start=point.weights, **QUICK)
+    one = fit_svi(small_model(), x, y, start={name: value[0] for name, value in point.weights.items()}, **QUICK)
+    assert torch.equal(again(x).mean, one(x).mean)
+    draws = fit_svi(small_model(), x, y, **{**QUICK, "num_samples": 3}).weights
+    with pytest.raises(ValueError, match=r"start must give .* as a tensor of shape .*; got \(3, .*Of several draws"):
+        fit_svi(small_model(), x, y, start=draws, **QUICK)
 
 
 def test_time_stamps_keep_their_digits():
