@@ -15,6 +15,7 @@ from torch import Tensor
 from bayesnn.checks import check_count, check_seed, check_trainable
 from bayesnn.data import as_training_data, on_device
 from bayesnn.denormals import flushed_denormals
+from bayesnn.frames import columns_of
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.pyro_model import PyroModel
 from bayesnn.seeding import seeded
@@ -51,6 +52,7 @@ def prepared(
         model = copy.deepcopy(model).to(target_device)
         inputs, targets = inputs.to(target_device), targets.to(target_device)
         model = model.for_data(inputs, targets)
+        model.columns = columns_of(x)
         return model, inputs, model.targets(targets)
 
 
@@ -66,6 +68,7 @@ def prepared_pyro_model(
         inputs, targets = (known.typed(t, given).to(target_device) for t, given in ((inputs, x), (targets, y)))
     with isolated(0, target_device, validate=True):
         known = known.for_data(inputs, targets, batch_size or len(inputs))
+    known.columns = columns_of(x)
     return known, inputs, targets
 
 

@@ -53,6 +53,11 @@ class LastLayer:
         return f"last layer of a {self.model.name}"
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of the training inputs, where they were a frame."""
+        return self.model.columns
+
+    @property
     def input_words(self) -> str:
         """The shape of the training inputs, in words."""
         return self.model.input_words

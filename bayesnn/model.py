@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -77,7 +77,7 @@ class BayesianNeuralNetwork(nn.Module):
         check_prior_function(prior)
         self.prior = for_network(prior if prior is not None else fan_in_normal(), self.network)
         self.standardise = standardise
-        self.num_data: int | None = None
+        self.num_data, self.columns = cast("int | None", None), cast("tuple[str, ...]", ())
         self._input_shape: tuple[int, ...] = ()
         zero = next(self.network.parameters()).new_zeros(())
         for name in ("x_loc", "x_scale", "y_loc", "y_scale"):

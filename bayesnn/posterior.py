@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesnn.checks import check_count
-from bayesnn.data import as_inputs, batches, on_device, unlike
+from bayesnn.data import as_inputs, on_device, unlike
+from bayesnn.frames import named
 from bayesnn.inspected import Inspection
 from bayesnn.predictive import Predictive
 from bayesnn.seeding import seeded
@@ -95,6 +96,11 @@ class WeightPosterior:
     def num_samples(self) -> int:
         """Number of draws S."""
         return len(next(iter(self.weights.values())))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of the fit's frame; none of other data. A frame to predict must have the same."""
+        return getattr(self.model, "columns", ())
 
     @property
     def device(self) -> torch.device:
@@ -224,7 +230,7 @@ class WeightPosterior:
         )
 
     def _inputs(self, x: Any) -> Tensor:
-        inputs = [as_inputs(batch) for batch in batches(x)]
+        inputs = [as_inputs(batch) for batch in named(x, self.columns)]
         if not inputs:
             raise ValueError("x must hold one batch of inputs at least; got no batch.")
         if any(len(batch) == 0 for batch in inputs):

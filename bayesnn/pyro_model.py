@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import pyro.poutine as poutine
@@ -44,7 +44,7 @@ class PyroModel:
             raise TypeError(f"model must be a BayesianNeuralNetwork or a Pyro model(x, y=None); got {model!r}.")
         self._model = model
         self.observed = ""
-        self.num_data = 0
+        self.num_data, self.columns = 0, cast("tuple[str, ...]", ())
         self.scales_itself = False
         self._seen = (torch.empty(0), torch.empty(0))
 

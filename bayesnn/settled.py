@@ -38,11 +38,21 @@ rise by 0.02 to 0.15 there, as the falling step size lets the noise out of them.
 
 
 @torch.no_grad()
-def final_figures(model: BayesianNeuralNetwork | PyroModel, guide: Callable, x: Tensor, y: Tensor) -> dict[str, float]:
-    """ELBO and divergence per datum of the finished fit, at temperature 1 and with shared noise."""
+def final_figures(
+    model: BayesianNeuralNetwork | PyroModel, guide: Callable, x: Tensor, y: Tensor, num_epochs: int = 10**9
+) -> dict[str, float]:
+    """ELBO and divergence per datum of the finished fit, at temperature 1 and with shared noise.
+
+    Args:
+        model: The model.
+        guide: Its guide.
+        x: Training inputs.
+        y: Their targets.
+        num_epochs: Passes over the data that the fit took: these here are few beside them.
+    """
     objective, fits, divergences = MeanFieldELBO(), [], []
     fewest, most = _FINAL_DRAWS
-    num_draws = max(fewest, min(most, _FINAL_ROWS // len(x)))
+    num_draws = max(fewest, min(most, _FINAL_ROWS // len(x), num_epochs // 5))
     for _ in range(num_draws):
         for part in zip(x.split(_ROWS_AT_ONCE), y.split(_ROWS_AT_ONCE), strict=True):
             fit, divergence = objective.terms(model, guide, *part)

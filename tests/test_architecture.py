@@ -34,6 +34,7 @@ FLOORS = [
         "noise_table",
         "rounding",
         "calls",
+        "frames",
     },
     {"diagnosis", "rank_statistics"},
     {"stacked"},

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from bayesnn import BayesianNeuralNetwork, likelihoods, priors
+from bayesnn.elbo import MeanFieldELBO
 from bayesnn.fitting import isolated
 from bayesnn.guides import AutoNormal
 from bayesnn.settled import final_figures, rise, warn_of_a_bad_fit
@@ -70,3 +71,15 @@ def test_the_final_divergence_is_that_of_two_normals():
         torch.distributions.Normal(mean, scale), torch.distributions.Normal(torch.zeros_like(mean), 2.0)
     ).sum()
     assert figures["kl_per_datum"] == pytest.approx(float(expected) / 30)
+
+
+def test_a_short_fit_is_not_followed_by_a_long_estimate(monkeypatch):
+    """An estimate takes four passes, or a fifth of those of the fit."""
+    passes = []
+    monkeypatch.setattr(MeanFieldELBO, "terms", lambda *_: passes.append(0) or (torch.zeros(()), torch.zeros(())))
+    x = torch.zeros(50, 1)
+    model = BayesianNeuralNetwork(nn.Linear(1, 1), likelihood=likelihoods.gaussian)
+    for num_epochs, wanted in ((1, 4), (50, 10), (5000, 32)):
+        passes.clear()
+        final_figures(model, None, x, x[:, 0], num_epochs)
+        assert len(passes) == wanted

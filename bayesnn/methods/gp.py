@@ -13,6 +13,7 @@ from bayesnn.checks import check_count, check_positive
 from bayesnn.data import as_training_data, on_device
 from bayesnn.features import Body, body_of
 from bayesnn.fitting import epochs_for, isolated, prepared
+from bayesnn.frames import columns_of
 from bayesnn.likelihoods import Affine, Gaussian, Likelihood
 from bayesnn.methods.gp_posterior import GaussianProcess
 from bayesnn.model import BayesianNeuralNetwork
@@ -201,6 +202,7 @@ def fit_gp(
         "gp",
         history,
         summary,
+        columns=columns_of(x),
     )
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesnn.checks import check_count
-from bayesnn.data import as_inputs, batches, on_device, unlike
+from bayesnn.data import as_inputs, on_device, unlike
+from bayesnn.frames import named
 from bayesnn.inspected import Inspection
 from bayesnn.likelihoods import Affine, Likelihood
 from bayesnn.members import mapped
@@ -49,6 +50,7 @@ class GaussianProcess:
         method: ``"gp"``.
         history: What happened in the fit.
         summary: Figures of the fit by name.
+        columns: Names of the columns of the fit's frame; none of other data.
     """
 
     process: Any
@@ -63,6 +65,7 @@ class GaussianProcess:
     method: str = "gp"
     history: History | None = None
     summary: Mapping[str, float] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         figures = "".join(f", {name}={value:.4g}" for name, value in self.summary.items())
@@ -105,7 +108,7 @@ class GaussianProcess:
         return planned(self._predict, self._all(x), memory, None)
 
     def _all(self, x: Any) -> Tensor:
-        parts = [self._inputs(batch) for batch in batches(x)]
+        parts = [self._inputs(batch) for batch in named(x, self.columns)]
         if not parts:
             raise ValueError("x must hold one batch of inputs at least; got no batch.")
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -144,7 +147,7 @@ class GaussianProcess:
         return self._inspection(x, self.process.prior, num_samples, seed)
 
     def _inspection(self, x: Any, joint: Any, num_samples: int, seed: int) -> Inspection:
-        inputs = torch.cat([self._inputs(batch) for batch in batches(x)])
+        inputs = torch.cat([self._inputs(batch) for batch in named(x, self.columns)])
         if len(inputs) > _MOST_JOINT:
             raise ValueError(f"joint draws need a covariance of all inputs, {_MOST_JOINT} at most; got {len(inputs)}.")
         drawn = self._drawn(joint(inputs), num_samples, seed)

@@ -245,6 +245,11 @@ class Linearised:
         return f"linearised {self.model.name}"
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of the training inputs, where they were a frame."""
+        return self.model.columns
+
+    @property
     def input_words(self) -> str:
         """The shape of the training inputs, in words."""
         return self.model.input_words

@@ -198,7 +198,7 @@ def fit_svi(
         )
         if few_operations is not None:
             few_operations.release()
-        summary = final_figures(known, fitted, inputs, targets) if elbo is None else {}
+        summary = final_figures(known, fitted, inputs, targets, len(history.epochs)) if elbo is None else {}
     if summary and warmup <= WINDOW_STARTS:
         summary["elbo_rise"] = rise(history)
     if temperature != 1:
