@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from bayesnn.training import Callback, History
+from bayesnn.warned import warn
 
 __all__ = ["BEFORE_THE_CHAINS", "Chain", "Potential", "chain_lengths", "run_chains"]
 
@@ -142,7 +142,7 @@ def run_chains(
         reached = "the draws reached are kept"
         if not all(chain.draws for chain in chains):
             reached = "that was within the warm-up, so what is kept is where the chains were, no draws of the posterior"
-        warnings.warn(f"stopped by hand after {len(epochs)} of {num_steps} steps; {reached}.", stacklevel=3)
+        warn(f"stopped by hand after {len(epochs)} of {num_steps} steps; {reached}.")
     finally:
         bar.close()
     return History(epochs, time.perf_counter() - started, interrupted)

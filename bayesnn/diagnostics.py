@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from bayesnn.mixing import FEWEST_EFFECTIVE, HIGHEST_RHAT
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.sensitivity import sensitivities
 from bayesnn.site_divergences import site_divergences
+from bayesnn.warned import warn
 
 __all__ = ["diagnose"]
 
@@ -148,7 +148,7 @@ def diagnose(
     findings.sort(key=lambda one: not one.is_warning)
     for one in findings:
         if one.is_warning:
-            warnings.warn(str(one), stacklevel=2)
+            warn(str(one))
     return Diagnosis(posterior.method, figures, sites, tuple(findings))
 
 

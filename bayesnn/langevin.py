@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from bayesnn.training import Callback, History, Minibatches
+from bayesnn.warned import warn
 
 __all__ = ["Slope", "Walk", "steepness", "walk"]
 
@@ -149,7 +149,7 @@ def walk(
         reached = "the draws reached are kept"
         if not draws:
             reached = "that was within the warm-up, so what is kept is where the chains were, no draws of the posterior"
-        warnings.warn(f"stopped by hand after {len(cycles)} of {num_cycles} cycles; {reached}.", stacklevel=3)
+        warn(f"stopped by hand after {len(cycles)} of {num_cycles} cycles; {reached}.")
     finally:
         bar.close()
     return Walk(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from bayesnn.convergence import effective_sample_size, rhat
 from bayesnn.density import LogJoint, TracedJoint
 from bayesnn.predictive import Predictive
+from bayesnn.warned import warn
 
 __all__ = ["FEWEST_DRAWS", "FEWEST_EFFECTIVE", "HIGHEST_RHAT", "mixing"]
 
@@ -49,10 +49,9 @@ def mixing(joint: LogJoint | TracedJoint, weights: Mapping[str, Tensor], log_den
     try:
         return _worst(joint, weights, log_density)
     except KeyboardInterrupt:
-        warnings.warn(
+        warn(
             "stopped by hand while the chains were compared; all draws are kept, but whether the chains have converged "
-            "is not known.",
-            stacklevel=3,
+            "is not known."
         )
         return {}
 

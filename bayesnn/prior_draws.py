@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from bayesnn.posterior import WeightPosterior
 from bayesnn.predictive import Predictive
 from bayesnn.pyro_model import PyroModel
 from bayesnn.seeding import seeded
+from bayesnn.warned import warn
 
 __all__ = ["prior_predictive"]
 
@@ -102,7 +102,7 @@ def prior_predictive(
     rows = torch.linspace(0, len(inputs) - 1, min(len(inputs), _MOST_ROWS)).round().long().to(inputs.device)
     figures, words = _judged(prior(inputs[rows]), targets)
     if words:
-        warnings.warn(words, stacklevel=2)
+        warn(words)
     return WeightPosterior(known, prior.weights, "prior", None, figures, draws)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 
 import torch
@@ -13,6 +12,7 @@ from bayesnn.elbo import MeanFieldELBO
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.pyro_model import PyroModel
 from bayesnn.training import History
+from bayesnn.warned import warn
 
 __all__ = ["WINDOW_STARTS", "final_figures", "rise", "warn_of_a_bad_fit"]
 
@@ -81,24 +81,21 @@ def warn_of_a_bad_fit(
     if "kl_per_datum" not in summary:
         return
     if summary["kl_per_datum"] * num_data < _COLLAPSED:
-        warnings.warn(
+        warn(
             "the posterior has collapsed to the prior: it is within 1 nat of it, and predictions ignore the inputs. "
-            f"Either x says nothing about y, or the fit failed: {advice}.",
-            stacklevel=3,
+            f"Either x says nothing about y, or the fit failed: {advice}."
         )
     elif summary["elbo_per_datum"] < constant < math.inf:
-        warnings.warn(
+        warn(
             f"the ELBO, {summary['elbo_per_datum']:.3g} nats per datum, is below {constant:.3g}, what the best "
             "prediction that ignores the inputs reaches, as when a posterior collapses to its prior. Either x says "
-            f"little about y for the size of the network, or the fit failed: {advice}.",
-            stacklevel=3,
+            f"little about y for the size of the network, or the fit failed: {advice}."
         )
     rose = summary.get("elbo_rise", 0.0)
     if rose > _STILL_RISING and "temperature" not in summary:
-        warnings.warn(
+        warn(
             f"the ELBO was still rising, by {rose:.2g} nats per datum from 65 % to 85 % of the "
-            f"{len(history.epochs)} epochs: raise num_epochs.",
-            stacklevel=3,
+            f"{len(history.epochs)} epochs: raise num_epochs."
         )
 
 

@@ -19,6 +19,7 @@ from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.priors import FittedNormal
 from bayesnn.rank_statistics import RankStatistics
 from bayesnn.seeding import seeded
+from bayesnn.warned import warn
 
 __all__ = ["simulation_based_calibration"]
 
@@ -102,10 +103,9 @@ def simulation_based_calibration(
         )
     check_seed(seed)
     if isinstance(model, BayesianNeuralNetwork) and any(isinstance(p, FittedNormal) for p in model.priors().values()):
-        warnings.warn(
+        warn(
             "the prior's scales are fitted by fit_svi, to each data set anew: its posterior is then of another prior "
-            "than data were drawn from. Write priors.fan_in_normal(scale, fit=None), unless another method fits.",
-            stacklevel=2,
+            "than data were drawn from. Write priors.fan_in_normal(scale, fit=None), unless another method fits."
         )
     asked: Quantities = quantities or {}
     names: list[str] = []
@@ -135,7 +135,7 @@ def simulation_based_calibration(
     except KeyboardInterrupt:
         if not ranks:
             raise
-        warnings.warn(f"stopped by hand after {len(ranks)} of {num_simulations} simulations.", stacklevel=2)
+        warn(f"stopped by hand after {len(ranks)} of {num_simulations} simulations.")
     finally:
         bar.close()
     return RankStatistics(torch.stack(ranks), tuple(names), num_samples, num_warnings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -16,6 +15,7 @@ from torch.optim.adam import adam
 from tqdm.auto import tqdm
 
 from bayesnn.checks import check_count
+from bayesnn.warned import warn
 
 __all__ = ["Adam", "History", "Loss", "Minibatches", "optimise"]
 
@@ -225,7 +225,7 @@ def optimise(
                 callback(epoch, means)
     except KeyboardInterrupt:
         interrupted = True
-        warnings.warn(f"stopped by hand after {len(epochs)} of {num_epochs} epochs; {reached}.", stacklevel=3)
+        warn(f"stopped by hand after {len(epochs)} of {num_epochs} epochs; {reached}.")
     finally:
         bar.close()
     if (len(epochs) < num_epochs and not interrupted) or not all(bool(leaf.isfinite().all()) for leaf in leaves):
@@ -265,7 +265,4 @@ def _say_not_finite(epoch: int, num_epochs: int, learning_rate: float) -> None:
     advice = f"Lower learning_rate (now {learning_rate:g}) or rescale the data."
     if epoch == 0:
         raise ValueError(f"the loss must be finite; in the first epoch it was not. {advice}")
-    warnings.warn(
-        f"the loss stopped being finite after {epoch} of {num_epochs} epochs; the last finite state is kept. {advice}",
-        stacklevel=4,
-    )
+    warn(f"the loss stopped being finite after {epoch} of {num_epochs} epochs; the last finite state is kept. {advice}")

@@ -35,6 +35,7 @@ FLOORS = [
         "rounding",
         "calls",
         "frames",
+        "warned",
     },
     {"diagnosis", "rank_statistics"},
     {"stacked"},

@@ -132,6 +132,8 @@ def test_interrupting_keeps_the_state_reached(method):
     with pytest.warns(UserWarning, match="stopped by hand") as told:
         posterior = fitted(method, task, callback=stop)
     assert any("stopped by hand after 3 of" in str(one.message) for one in told)
+    ours = [one for one in told if one.category is UserWarning]
+    assert {one.filename for one in ours} == {__file__}  # and not a line of the package
     assert posterior.history.interrupted
     assert posterior(task.data()[0]).mean.isfinite().all()
 

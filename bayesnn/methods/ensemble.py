@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from bayesnn.points import Objective, maximise_together, pays_together
 from bayesnn.posterior import WeightPosterior
 from bayesnn.starts import restarts, started_at
 from bayesnn.training import Callback
+from bayesnn.warned import warn
 
 __all__ = ["fit_ensemble"]
 
@@ -270,10 +270,9 @@ def _of_posteriors(
                 f"{getattr(fits[-1], 'method', fits[-1])} are not. Write member=fit_svi, fit_dropout or fit_swag."
             )
         if (last := fits[-1].history) is not None and last.interrupted:
-            warnings.warn(
+            warn(
                 f"stopped by hand in member {len(fits)} of {len(members)}: the ensemble has no more, the last one as "
-                "far as it came.",
-                stacklevel=3,
+                "far as it came."
             )
             break
     return joined(fits, "ensemble" if fit is fit_map else f"ensemble of {fits[0].method}")

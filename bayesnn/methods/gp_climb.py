@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from tqdm.auto import tqdm
 from bayesnn.methods.gp_exact import ExactProcess
 from bayesnn.methods.gp_inputs import length_scaled
 from bayesnn.training import Callback, History, Minibatches, optimise
+from bayesnn.warned import warn
 
 __all__ = ["climb", "train_features"]
 
@@ -59,9 +59,7 @@ def climb(
     for d, kernels in enumerate(candidates):
         interrupted = _chosen(process, d, kernels, log_prior, max_iterations, tell)
         if interrupted:
-            warnings.warn(
-                f"stopped by hand after {len(epochs)} of {most} iterations; the state reached is kept.", stacklevel=3
-            )
+            warn(f"stopped by hand after {len(epochs)} of {most} iterations; the state reached is kept.")
             break
     bar.close()
     return _solved(process), History(epochs, time.perf_counter() - started, interrupted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from bayesnn.methods.gp_inputs import kernel_words
 from bayesnn.priors import center
 from bayesnn.seeding import seeded
 from bayesnn.training import Callback, History, Minibatches, optimise
+from bayesnn.warned import warn
 
 __all__ = ["VariationalProcess", "ascend_best"]
 
@@ -187,7 +187,7 @@ def ascend_best(
         except ValueError as error:
             if len(processes) > 1:
                 words = kernel_words(process.latents.covar_module)
-                warnings.warn(f"the kernel {words} is passed over: {error}", stacklevel=3)
+                warn(f"the kernel {words} is passed over: {error}")
             failure = error
             continue
         done, seconds = done + len(history.epochs), seconds + history.seconds

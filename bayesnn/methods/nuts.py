@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from bayesnn.points import is_real
 from bayesnn.posterior import WeightPosterior
 from bayesnn.pyro_model import PyroModel
 from bayesnn.training import Callback, Minibatches, optimise
+from bayesnn.warned import warn
 
 __all__ = ["fit_nuts"]
 
@@ -238,10 +238,9 @@ def _warn_of_bad_chains(
         complaints.append(f"{summary['num_divergences']:.0f} steps diverged, where the density is too steep for them")
         cures.append(f"raise target_accept (now {target_accept:g})")
     if complaints:
-        warnings.warn(
+        warn(
             f"the chains may not show the posterior as it is: {'; '.join(complaints)}. To mend it, "
-            f"{', '.join(cures)}, or use a smaller network.",
-            stacklevel=3,
+            f"{', '.join(cures)}, or use a smaller network."
         )
 
 

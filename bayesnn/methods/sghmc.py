@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -27,6 +26,7 @@ from bayesnn.points import is_real, pays_together
 from bayesnn.posterior import WeightPosterior
 from bayesnn.starts import restarts
 from bayesnn.training import Callback, History, Minibatches
+from bayesnn.warned import warn
 
 __all__ = ["fit_sghmc"]
 
@@ -170,7 +170,7 @@ def fit_sghmc(
             slope = slope_of(joint, z, first, pays_together(known.network), vectorised)
             steep = steepness(slope, z, first, mass)
         except KeyboardInterrupt:
-            warnings.warn(f"stopped by hand; {BEFORE_THE_CHAINS}.", stacklevel=2)
+            warn(f"stopped by hand; {BEFORE_THE_CHAINS}.")
         else:
             size = step / math.sqrt(max(steep, 1e-12))
             walked = walk(
@@ -285,10 +285,9 @@ def _warn(
         )
         cures.append("raise num_samples, num_warmup or cycle_steps")
     if complaints:
-        warnings.warn(
+        warn(
             f"the chains may not show the posterior as it is: {'; '.join(complaints)}. To mend it, "
-            f"{', '.join(dict.fromkeys(cures))}.",
-            stacklevel=3,
+            f"{', '.join(dict.fromkeys(cures))}."
         )
 
 

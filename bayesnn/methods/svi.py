@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -28,6 +27,7 @@ from bayesnn.pyro_model import PyroModel
 from bayesnn.reparameterisation import local_sites
 from bayesnn.settled import WINDOW_STARTS, final_figures, rise, warn_of_a_bad_fit
 from bayesnn.training import Callback, Minibatches, optimise
+from bayesnn.warned import warn
 
 __all__ = ["fit_svi"]
 
@@ -206,10 +206,9 @@ def fit_svi(
     reached = len(history.epochs) / (warmup * epochs) if warmup and elbo is None else 1.0
     if reached < 1:
         summary["kl_weight"] = reached * temperature
-        warnings.warn(
+        warn(
             f"the fit ended while the weight of the divergence was still {reached * temperature:.2g}: this is no "
-            "Bayesian posterior yet, its uncertainty is too small.",
-            stacklevel=2,
+            "Bayesian posterior yet, its uncertainty is too small."
         )
     warn_of_a_bad_fit(history, summary, len(inputs), known.constant_log_likelihood(targets), warmup)
     if isinstance(fitted, AutoNormal) and elbo is None:
