@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 
 import torch
@@ -28,6 +28,8 @@ __all__ = [
     "check_trainable",
     "num_outputs",
 ]
+
+_Outputs = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 
 
 def check_network(network: nn.Module) -> None:
@@ -72,12 +74,27 @@ def _batch_normalisations(network: nn.Module) -> dict[str, _BatchNorm]:
     return {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
 
 
-def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """Number of outputs K, found by running the network on a few inputs; every answer must be the same."""
+def num_outputs(
+    outputs: _Outputs,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    look_at: Callable[[_Outputs, Mapping[str, Tensor], Tensor], None],
+) -> int:
+    """Number of outputs K, found by running the network on a few inputs; every answer must be the same.
+
+    Args:
+        outputs: Of the network at one draw.
+        weights: That draw.
+        x: A few inputs.
+        look_at: Told of all these, once they are found sound: warns where the likelihood takes others.
+
+    Raises:
+        ValueError: If the network cannot take the inputs, or its outputs are not sound.
+    """
     try:
         with seeded(None, x.device):
-            first, *others = (run(x) for _ in range(5))
-            part = run(x[: max(1, len(x) // 2)])
+            first, *others = (outputs(weights, x) for _ in range(5))
+            part = outputs(weights, x[: max(1, len(x) // 2)])
     except (RuntimeError, IndexError) as error:
         raise ValueError(
             f"the network must take inputs of shape (N, {', '.join(map(str, x.shape[1:]))}); it said: {error}"
@@ -97,6 +114,7 @@ def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
             "the network's outputs for an input must not depend on the other inputs of the batch; they do. Functional "
             "batch normalisation? Use nn.LayerNorm or nn.GroupNorm."
         )
+    look_at(outputs, weights, x)
     return first.shape[1]
 
 

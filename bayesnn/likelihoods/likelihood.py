@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
@@ -87,6 +87,17 @@ class Likelihood:
             ValueError: If it cannot.
         """
         raise NotImplementedError
+
+    def look_at(
+        self, outputs: Callable[[Mapping[str, Tensor], Tensor], Tensor], weights: Mapping[str, Tensor], x: Tensor
+    ) -> None:
+        """Warn where a network's outputs are not of the kind that this likelihood takes.
+
+        Args:
+            outputs: Of the network at one draw of its weights, ``(N, K)``.
+            weights: That draw.
+            x: Some inputs.
+        """
 
     def constant_log_likelihood(self, y: Tensor) -> float:
         """Mean log-likelihood, in nats, of the best prediction that is the same for every input.
