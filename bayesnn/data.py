@@ -60,8 +60,10 @@ def brings_targets(x: Any) -> bool:
 
 
 def as_inputs(x: Any) -> Tensor:
-    """Inputs ``(N, ...)`` as a tensor of finite numbers."""
+    """Inputs ``(N, ...)`` as a tensor of finite numbers; yes and no, as ``pd.get_dummies`` gives, become 1 and 0."""
     inputs = _tensor(x, "x")
+    if inputs.dtype == torch.bool:
+        inputs = inputs.to(torch.uint8)
     if inputs.ndim < 2:
         raise ValueError(
             f"x must have shape (N, features) or (N, ...) for pictures; got {tuple(inputs.shape)}. "

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from bayesnn import BayesianNeuralNetwork, fit_map, likelihoods
 from bayesnn.data import as_inputs, as_targets, as_training_data, on_device
 
 N = 5
@@ -91,9 +93,20 @@ def test_targets_may_have_columns(y):
     np.testing.assert_array_equal(as_targets(y), X)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8])
 def test_types_stay_as_they_came(dtype):
     assert as_inputs(torch.ones(3, 2, dtype=dtype)).dtype == dtype
+
+
+def test_inputs_of_yes_and_no_are_fitted_and_predicted_as_1_and_0():
+    x, y = pd.get_dummies(pd.Series(list("abcabcab"))), torch.arange(8.0)
+    assert x.to_numpy().dtype == bool
+    model = BayesianNeuralNetwork(nn.Linear(3, 1), likelihood=likelihoods.gaussian)
+    expected = fit_map(model, x.astype(float), y, num_epochs=2, progress=False)(x.astype(float)).mean
+    for inputs in (x, torch.tensor(x.to_numpy())):
+        found = fit_map(model, inputs, y, num_epochs=2, progress=False)(inputs).mean
+        torch.testing.assert_close(found, expected)  # the frame of numbers is in double precision
+    assert as_targets(x).dtype == torch.bool
 
 
 SOURCES = {
