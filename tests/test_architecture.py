@@ -11,6 +11,7 @@ import bayesnn
 
 HOUSE = Path(bayesnn.__file__).parent
 FLOORS = [
+    {"frames"},
     {
         "members",
         "data",

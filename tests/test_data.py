@@ -162,7 +162,7 @@ def test_matching_rows_pass(x, y):
         (Rows(lambda i: X[i]), None, TypeError, r"must give pairs \(x, y\)"),
         (Rows(lambda i: (X[i], Y[i], 1)), None, TypeError, r"must give pairs \(x, y\)"),
         (Rows(lambda i: {"x": X[i], "y": Y[i]}), None, TypeError, r"must give pairs \(x, y\)"),
-        (Rows(lambda i: (X[i], "text")), None, TypeError, "Encode text"),
+        (Rows(lambda i: (X[i], "text")), None, TypeError, r"y must be numbers; got text.*pd\.factorize"),
         (DataLoader(dataset(), batch_size=9, drop_last=True), None, ValueError, "the Dataset or DataLoader is empty"),
     ],
 )
@@ -173,12 +173,14 @@ def test_what_is_no_training_data_is_refused(x, y, error, words):
 
 @pytest.mark.parametrize(
     "values",
-    [np.array([["a"], ["b"]]), pd.DataFrame({"a": ["u", "v"]}), [[1.0], [2.0, 3.0]], None, object()],
-    ids=["strings", "frame of text", "ragged lists", "nothing", "an object"],
+    [np.array([["a"], ["b"]]), [[1.0], [2.0, 3.0]], [np.zeros((2, 2)), np.zeros((2, 3))], None, object()],
+    ids=["strings", "ragged lists", "ragged arrays", "nothing", "an object"],
 )
 def test_what_is_not_numbers_is_named(values):
     with pytest.raises(TypeError, match=r"x must be a tensor, array or frame of numbers; got .*Encode text"):
         as_inputs(values)
+    with pytest.raises(TypeError, match="y must be "):
+        as_targets(values)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
