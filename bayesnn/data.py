@@ -92,7 +92,9 @@ def on_device(device: torch.device | str | None, fallback: torch.device) -> torc
     except (RuntimeError, AssertionError, TypeError) as error:
         have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         have += ["mps"] if torch.backends.mps.is_available() else []
-        raise ValueError(f"device must be one that is here ({', '.join(have)}); got {str(device)!r}.") from error
+        raise ValueError(
+            f"device must be one that is here ({', '.join(have)}); got {str(device)!r}. Leave device out."
+        ) from error
     return found
 
 

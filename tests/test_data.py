@@ -236,5 +236,7 @@ def test_the_device_asked_for_or_the_fallback():
 
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
 def test_a_device_that_is_not_here_is_refused(device):
-    with pytest.raises(ValueError, match=rf"device must be one that is here \(cpu.*\); got '{device}'"):
+    with pytest.raises(
+        ValueError, match=rf"device must be one that is here \(cpu.*\); got '{device}'\. Leave device out"
+    ):
         on_device(device, torch.device("cpu"))

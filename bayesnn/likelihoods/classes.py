@@ -86,7 +86,8 @@ class Bernoulli(Likelihood):
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Zeros and ones, ``(N,)`` or ``(N, D)``."""
-        return check_integers(check_columns(y, num_outputs, 1), 0, 1, "Bernoulli targets", "they say no or yes")
+        twice = "For a logit of each of two classes write likelihoods.categorical."
+        return check_integers(check_columns(y, num_outputs, 1, twice), 0, 1, "Bernoulli targets", "they say no or yes")
 
     def look_at(
         self, outputs: Callable[[Mapping[str, Tensor], Tensor], Tensor], weights: Mapping[str, Tensor], x: Tensor
