@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import UninitializedParameter
 
 from bayesnn.seeding import seeded
+from bayesnn.warned import warn
 
 __all__ = [
     "check_columns",
@@ -30,9 +31,15 @@ __all__ = [
     "num_outputs",
 ]
 
+_Outputs = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+
 
 def check_network(network: nn.Module) -> None:
     """Refuse a network no posterior can be had of."""
+    if isinstance(network, type):
+        raise TypeError(
+            f"network must be an instance of nn.Module; got the class {network.__name__}. Write {network.__name__}()."
+        )
     if not isinstance(network, nn.Module):
         raise TypeError(f"network must be a torch.nn.Module; got {type(network).__name__}.")
     untracked = [name for name, module in _batch_normalisations(network).items() if module.running_mean is None]
@@ -40,6 +47,11 @@ def check_network(network: nn.Module) -> None:
         raise ValueError(
             f"batch normalisation must keep running statistics, or outputs depend on the batch in eval mode too; none "
             f"in {', '.join(map(repr, untracked))}. Write track_running_stats=True, or use nn.LayerNorm."
+        )
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise TypeError(
+            "network must be plain modules, whose weights can be replaced; got one of torch.jit. Pass the module that "
+            "was scripted or traced."
         )
     values = list(network.parameters())
     if any(isinstance(value, UninitializedParameter) for value in values):
@@ -50,10 +62,9 @@ def check_network(network: nn.Module) -> None:
         raise ValueError("all parameters of the network must be real floating-point numbers.")
     frozen = [name for name, value in network.named_parameters() if not value.requires_grad]
     if 0 < len(frozen) < len(values):
-        warnings.warn(
+        warn(
             f"requires_grad=False holds no parameter still: all are fitted, {', '.join(map(repr, frozen[:3]))} too. "
-            'Write fit_last_layer(..., body="network") for the last layer alone, or make buffers of what is to stay.',
-            stacklevel=3,
+            'Write fit_last_layer(..., body="network") for the last layer alone, or make buffers of what is to stay.'
         )
 
 
@@ -80,15 +91,43 @@ def _batch_normalisations(network: nn.Module) -> dict[str, _BatchNorm]:
     return {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
 
 
-def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """Number of outputs K, found by running the network on a few inputs; every answer must be the same."""
+def num_outputs(
+    outputs: _Outputs,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    look_at: Callable[[_Outputs, Mapping[str, Tensor], Tensor], None],
+) -> int:
+    """Number of outputs K, found by running the network on a few inputs; every answer must be the same.
+
+    Args:
+        outputs: Of the network at one draw.
+        weights: That draw.
+        x: A few inputs.
+        look_at: Told of all these, once they are found sound: warns where the likelihood takes others.
+
+    Raises:
+        ValueError: If the network cannot take the inputs, or its outputs are not sound.
+    """
     try:
         with seeded(None, x.device):
-            first, *others = (run(x) for _ in range(5))
-            part = run(x[: max(1, len(x) // 2)])
+            first, *others = (outputs(weights, x) for _ in range(5))
+            part = outputs(weights, x[: max(1, len(x) // 2)])
+    except AttributeError as error:
+        if (found := re.match(r"'(\w+)' object has no attribute 'shape'", str(error))) is None:
+            raise
+        raise TypeError(
+            f"the network must return one tensor (N, K); got a {found[1]}. Take its last output in forward."
+        ) from error
     except (RuntimeError, IndexError) as error:
         raise ValueError(
             f"the network must take inputs of shape (N, {', '.join(map(str, x.shape[1:]))}); it said: {error}"
+        ) from error
+    except TypeError as error:
+        if "not tuple" not in str(error):
+            raise
+        raise TypeError(
+            f"layers must take one tensor; one of the network's takes a tuple, as nn.LSTM gives, and said: {error}. "
+            "Take its first part in a forward of your own."
         ) from error
     if first.ndim != 2 or len(first) != len(x):
         raise ValueError(
@@ -105,6 +144,7 @@ def num_outputs(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
             "the network's outputs for an input must not depend on the other inputs of the batch; they do. Functional "
             "batch normalisation? Use nn.LayerNorm or nn.GroupNorm."
         )
+    look_at(outputs, weights, x)
     return first.shape[1]
 
 
@@ -165,6 +205,8 @@ def check_precision(y: Tensor, dtype: torch.dtype) -> None:
     """Refuse real targets that the network's type cannot tell apart, or whose squares it cannot hold."""
     if not y.is_floating_point() or len(y) < 2:
         return
+    if dtype == torch.float16:
+        raise ValueError("the network must be float32 or float64 for real targets; got float16. Write network.float().")
     spread, center = torch.std_mean(y.double(), dim=0)
     if bool((center.abs() * torch.finfo(dtype).eps > 0.01 * spread)[spread > 0].any()):
         raise ValueError(
@@ -182,13 +224,16 @@ def check_precision(y: Tensor, dtype: torch.dtype) -> None:
         )
 
 
-def check_columns(y: Tensor, num_outputs: int, per_target: int) -> Tensor:
-    """``y`` if its columns are as many as the outputs stand for."""
+def check_columns(y: Tensor, num_outputs: int, per_target: int, twice: str = "") -> Tensor:
+    """``y`` if its columns are as many as the outputs stand for; of twice as many outputs ``twice`` says more."""
     targets = 1 if y.ndim == 1 else y.shape[-1]
-    if y.ndim > 2 or targets * per_target != num_outputs:
+    wanted = targets * per_target
+    if y.ndim > 2 or wanted != num_outputs:
+        who = "one target needs" if targets == 1 else f"{targets} targets need"
+        hint = f" {twice}" if twice and num_outputs == 2 * wanted else ""
         raise ValueError(
-            f"targets of shape {tuple(y.shape)} need {targets * per_target} network outputs ({per_target} per target "
-            f"dimension); the network has {num_outputs}. Change the last layer, or pass y of shape (N,) or (N, D)."
+            f"{who} {wanted} network output{'s' if wanted > 1 else ''}; the network has {num_outputs}, and y the shape "
+            f"{tuple(y.shape)}. End it with nn.Linear(..., {wanted}), or pass y of shape (N,) or (N, D).{hint}"
         )
     return y
 
@@ -199,9 +244,11 @@ def check_integers(y: Tensor, low: int, high: int, what: str, why: str) -> Tenso
         raise ValueError(f"{what} must be integers; got {y.dtype} with fractions. For real targets use a Gaussian.")
     smallest, largest = int(y.min()), int(y.max())
     if smallest < low or largest > high:
+        hint = " Do they count from 1? Pass y - 1." if (smallest, largest) == (low + 1, high + 1) else ""
+        if low == 0 and bool((y.abs() == 1).all()) and smallest < largest:
+            hint = " Are they -1 and 1? Pass (y + 1) / 2."
         raise ValueError(
-            f"{what} must lie in [{low}, {high}], for {why}; got values from {smallest} to "
-            f"{largest}." + (" Do they count from 1? Pass y - 1." if (smallest, largest) == (low + 1, high + 1) else "")
+            f"{what} must lie in [{low}, {high}], for {why}; got values from {smallest} to {largest}.{hint}"
         )
     return y
 

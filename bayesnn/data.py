@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bayesnn.frames import in_columns, refuse_other_order, refuse_text, shape_advice
 from bayesnn.seeding import seeded
 
 __all__ = [
@@ -35,7 +36,8 @@ def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
 
     Raises:
         TypeError: If something is not data.
-        ValueError: If rows do not match, there are fewer than two, or a value is masked or not finite.
+        ValueError: If rows do not match (of pandas also where they have the same labels in another order), there are
+            fewer than two, or a value is masked or not finite.
     """
     if brings_targets(x):
         if y is not None:
@@ -43,6 +45,7 @@ def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
         x, y = _read(x)
     elif y is None:
         raise TypeError("targets are missing: pass x and y, or one Dataset or DataLoader of (x, y) pairs.")
+    refuse_other_order(x, y)
     inputs, targets = as_inputs(x), as_targets(y)
     if len(inputs) != len(targets):
         hint = " Transposed? Pass y.T." if targets.ndim == 2 and targets.shape[1] == len(inputs) else ""
@@ -62,12 +65,13 @@ def brings_targets(x: Any) -> bool:
 
 
 def as_inputs(x: Any) -> Tensor:
-    """Inputs ``(N, ...)`` as a tensor of finite numbers."""
+    """Inputs ``(N, ...)`` as a tensor of finite numbers; yes and no, as ``pd.get_dummies`` gives, become 1 and 0."""
     inputs = _tensor(x, "x")
+    if inputs.dtype == torch.bool:
+        inputs = inputs.to(torch.uint8)
     if inputs.ndim < 2:
         raise ValueError(
-            f"x must have shape (N, features) or (N, ...) for pictures; got {tuple(inputs.shape)}. "
-            "One feature? Pass x[:, None]. One input? Pass x[None]."
+            f"x must have shape (N, features) or (N, ...) for pictures; got {tuple(inputs.shape)}. {shape_advice(x)}"
         )
     return inputs
 
@@ -90,7 +94,9 @@ def on_device(device: torch.device | str | None, fallback: torch.device) -> torc
     except (RuntimeError, AssertionError, TypeError) as error:
         have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         have += ["mps"] if torch.backends.mps.is_available() else []
-        raise ValueError(f"device must be one that is here ({', '.join(have)}); got {str(device)!r}.") from error
+        raise ValueError(
+            f"device must be one that is here ({', '.join(have)}); got {str(device)!r}. Leave device out."
+        ) from error
     return found
 
 
@@ -130,6 +136,7 @@ def _tensor(values: Any, name: str) -> Tensor:
             values = torch.stack(list(values))
         tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(_array(values))
     except (TypeError, ValueError, RuntimeError) as error:
+        refuse_text(values, name)
         raise TypeError(
             f"{name} must be a tensor, array or frame of numbers; got {type(values).__name__} ({error}). "
             "Encode text and categories as numbers first."
@@ -140,7 +147,8 @@ def _tensor(values: Any, name: str) -> Tensor:
         bad = ~tensor.isfinite().flatten(1).all(1) if tensor.ndim > 1 else ~tensor.isfinite()
         raise ValueError(
             f"{name} must be finite; got NaN or infinity in {int(bad.sum())} row(s), the first at row "
-            f"{int(bad.flatten().nonzero()[0])}. Drop or impute them first."
+            f"{int(bad.flatten().nonzero()[0])}{in_columns(values, ~tensor.isfinite().cpu().numpy())}. Drop or impute "
+            "them first."
         )
     return tensor
 

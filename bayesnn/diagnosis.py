@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import math
 import textwrap
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,10 @@ import numpy as np
 from bayesnn.arviz_data import Variables
 from bayesnn.tables import html_table, json_text, text_table
 
-__all__ = ["Diagnosis", "Finding"]
+__all__ = ["Diagnosis", "Finding", "in_order"]
+
+_FIRST = ("no draws", "unconverged", "chains apart")
+"""What must be mended before other advice is of use: of a fit that has not arrived the rest may be mended with it."""
 
 _WIDTH = 100
 
@@ -37,6 +40,23 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.words}" + (f" To mend it, {self.advice}." if self.advice else "")
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings as they are to be told: fits that have not arrived, other warnings, what is good to know.
+
+    Args:
+        findings: In any order; those of a kind keep theirs. Advice on other warnings then says what comes first.
+    """
+    said = sorted(findings, key=lambda one: (not one.is_warning, one.name not in _FIRST))
+    if not said or not said[0].is_warning or said[0].name not in _FIRST:
+        return tuple(said)
+    return tuple(
+        replace(one, advice=f"first mend the above; then {one.advice}")
+        if one.is_warning and one.advice and one.name not in _FIRST
+        else one
+        for one in said
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from bayesnn.arviz_data import inference_data, loo, pareto_k
 from bayesnn.checks import check_count, check_seed
 from bayesnn.continued import continued
 from bayesnn.data import as_training_data
-from bayesnn.diagnosis import Diagnosis, Finding
+from bayesnn.diagnosis import Diagnosis, Finding, in_order
 from bayesnn.guides import AutoNormal
 from bayesnn.held_out_checks import held_out_findings
 from bayesnn.inspected import Inspection, expect_inspectable, member_log_likelihood
@@ -96,7 +96,8 @@ def diagnose(
         ValueError: If the data are not those of the fit, by their number, or do not suit it.
 
     Warns:
-        UserWarning: For each thing that should be mended first.
+        UserWarning: For each thing that should be mended before predictions are trusted; that a fit has not arrived
+            comes first, as other faults may go with it.
 
     References:
         Yao et al. (2018), Yes, but Did It Work?: Evaluating Variational Inference, arXiv:1802.02538, section 2, for the
@@ -145,11 +146,11 @@ def diagnose(
         more, found = sensitivities(posterior, inputs, targets, held_out or (inputs, targets), refit)
         figures |= more
         findings += found
-    findings.sort(key=lambda one: not one.is_warning)
-    for one in findings:
+    told = in_order(findings)
+    for one in told:
         if one.is_warning:
             warn(str(one))
-    return Diagnosis(posterior.method, figures, sites, tuple(findings))
+    return Diagnosis(posterior.method, figures, sites, told)
 
 
 def _noise(posterior: Any) -> dict[str, float]:
@@ -192,7 +193,8 @@ def _of_the_elbo(
             f"going on for {figures['steps_more']:.0f} steps raised the ELBO by {gain:.2g} nats per datum (wanted: "
             f"{_GAIN} at most): the fit had not settled."
         )
-        findings.append(Finding("unconverged", words, "raise num_epochs"))
+        advice = "raise num_epochs" + (f", now {len(posterior.history.epochs)}" if posterior.history else "")
+        findings.append(Finding("unconverged", words, advice))
     return findings
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from bayesnn.checks import check_count, check_seed, check_trainable
+from bayesnn.columns import columns_of
 from bayesnn.data import as_training_data, on_device
 from bayesnn.denormals import flushed_denormals
-from bayesnn.frames import columns_of
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.pyro_model import PyroModel
 from bayesnn.seeding import seeded

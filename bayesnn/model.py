@@ -257,7 +257,7 @@ class BayesianNeuralNetwork(nn.Module):
         model.num_data, model._input_shape = len(x), tuple(x.shape[1:])
         if self.standardise and not self._are_indices(x):
             model.x_loc, model.x_scale = input_scaling(x)
-        y = self.likelihood.checked(y, num_outputs(lambda few: model.outputs(model.start(), few), x[:64]))
+        y = self.likelihood.checked(y, num_outputs(model.outputs, model.start(), x[:64], self.likelihood.look_at))
         check_precision(y, self.dtype)
         y, unscaled = y.to(self.dtype), Affine(self.y_loc.expand(y.shape[1:]), self.y_scale.expand(y.shape[1:]))
         model.y_loc, model.y_scale = self.likelihood.affine(y) if self.standardise else unscaled

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesnn.checks import check_count
+from bayesnn.columns import named
 from bayesnn.data import as_inputs, on_device, unlike
-from bayesnn.frames import named
 from bayesnn.inspected import Inspection
 from bayesnn.predictive import Predictive
 from bayesnn.seeding import seeded

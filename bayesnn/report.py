@@ -105,7 +105,7 @@ def _pictures(run: Run, name: str) -> list[str]:
     parts.append("<p>The pictures it is most uncertain of, known and never seen together:</p>")
     strange = split.x_ood if split.x_ood is not None else split.x_test[:0]
     both = Predictive.concatenate([inside, outside])
-    truth = [f"is {split.classes[int(label)]}" for label in split.y_test] + ["unseen"] * len(strange)
+    truth = [split.classes[int(label)] for label in split.y_test] + ["unseen"] * len(strange)
     pictures = plots.uncertain_pictures(torch.cat([split.x_test, strange]), both, truth=truth, classes=split.classes)
     parts.append(_picture(pictures, f"{name}: most uncertain pictures, aleatoric and epistemic part in nats"))
     if name in run.ambiguous:

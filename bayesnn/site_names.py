@@ -9,6 +9,8 @@ from torch import Size, Tensor
 __all__ = ["labels_of_sites", "site_axes"]
 
 _OF_WEIGHTS = (("out",), ("out", "in"), ("out", "in", "kernel"), ("out", "in", "kernel_y", "kernel_x"))
+_OF_TARGETS = "noise_scale"
+"""The likelihood's own site that has a number for each target; vectors of other names have lengths of their own."""
 
 
 def site_axes(name: str, shape: Size, of_inputs: bool = False) -> list[str]:
@@ -20,15 +22,15 @@ def site_axes(name: str, shape: Size, of_inputs: bool = False) -> list[str]:
         of_inputs: Whether its first axis is that of the data.
 
     Example:
-        >>> site_axes("0.weight", Size([50, 3])), site_axes("noise_scale", Size([2]))
-        (['0_out', '0_in'], ['target'])
+        >>> site_axes("0.weight", Size([50, 3])), site_axes("noise_scale", Size([2])), site_axes("slope", Size([3]))
+        (['0_out', '0_in'], ['target'], ['slope_axis_0'])
     """
     if of_inputs:
         return ["datum", "output"][: len(shape)]
     layer, _, kind = name.rpartition(".")
     if kind in ("weight", "bias") and 1 <= len(shape) <= 4:
         return [f"{layer}_{axis}".lstrip("_") for axis in _OF_WEIGHTS[len(shape) - 1]]
-    if not layer and len(shape) == 1:
+    if name == _OF_TARGETS and len(shape) == 1:
         return ["target"]
     return [f"{name}_axis_{number}" for number in range(len(shape))]
 

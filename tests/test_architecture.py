@@ -11,6 +11,7 @@ import bayesnn
 
 HOUSE = Path(bayesnn.__file__).parent
 FLOORS = [
+    {"frames"},
     {
         "members",
         "data",
@@ -34,7 +35,7 @@ FLOORS = [
         "noise_table",
         "rounding",
         "calls",
-        "frames",
+        "columns",
         "warned",
     },
     {"diagnosis", "rank_statistics"},

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from bayesnn import BayesianNeuralNetwork, fit_map, likelihoods
 from bayesnn.data import as_inputs, as_targets, as_training_data, on_device
 
 N = 5
@@ -91,9 +93,20 @@ def test_targets_may_have_columns(y):
     np.testing.assert_array_equal(as_targets(y), X)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8])
 def test_types_stay_as_they_came(dtype):
     assert as_inputs(torch.ones(3, 2, dtype=dtype)).dtype == dtype
+
+
+def test_inputs_of_yes_and_no_are_fitted_and_predicted_as_1_and_0():
+    x, y = pd.get_dummies(pd.Series(list("abcabcab"))), torch.arange(8.0)
+    assert x.to_numpy().dtype == bool
+    model = BayesianNeuralNetwork(nn.Linear(3, 1), likelihood=likelihoods.gaussian)
+    expected = fit_map(model, x.astype(float), y, num_epochs=2, progress=False)(x.astype(float)).mean
+    for inputs in (x, torch.tensor(x.to_numpy())):
+        found = fit_map(model, inputs, y, num_epochs=2, progress=False)(inputs).mean
+        torch.testing.assert_close(found, expected)  # the frame of numbers is in double precision
+    assert as_targets(x).dtype == torch.bool
 
 
 SOURCES = {
@@ -149,7 +162,7 @@ def test_matching_rows_pass(x, y):
         (Rows(lambda i: X[i]), None, TypeError, r"must give pairs \(x, y\)"),
         (Rows(lambda i: (X[i], Y[i], 1)), None, TypeError, r"must give pairs \(x, y\)"),
         (Rows(lambda i: {"x": X[i], "y": Y[i]}), None, TypeError, r"must give pairs \(x, y\)"),
-        (Rows(lambda i: (X[i], "text")), None, TypeError, "Encode text"),
+        (Rows(lambda i: (X[i], "text")), None, TypeError, r"y must be numbers; got text.*pd\.factorize"),
         (DataLoader(dataset(), batch_size=9, drop_last=True), None, ValueError, "the Dataset or DataLoader is empty"),
     ],
 )
@@ -160,12 +173,14 @@ def test_what_is_no_training_data_is_refused(x, y, error, words):
 
 @pytest.mark.parametrize(
     "values",
-    [np.array([["a"], ["b"]]), pd.DataFrame({"a": ["u", "v"]}), [[1.0], [2.0, 3.0]], None, object()],
-    ids=["strings", "frame of text", "ragged lists", "nothing", "an object"],
+    [np.array([["a"], ["b"]]), [[1.0], [2.0, 3.0]], [np.zeros((2, 2)), np.zeros((2, 3))], None, object()],
+    ids=["strings", "ragged lists", "ragged arrays", "nothing", "an object"],
 )
 def test_what_is_not_numbers_is_named(values):
     with pytest.raises(TypeError, match=r"x must be a tensor, array or frame of numbers; got .*Encode text"):
         as_inputs(values)
+    with pytest.raises(TypeError, match="y must be "):
+        as_targets(values)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -221,5 +236,7 @@ def test_the_device_asked_for_or_the_fallback():
 
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
 def test_a_device_that_is_not_here_is_refused(device):
-    with pytest.raises(ValueError, match=rf"device must be one that is here \(cpu.*\); got '{device}'"):
+    with pytest.raises(
+        ValueError, match=rf"device must be one that is here \(cpu.*\); got '{device}'\. Leave device out"
+    ):
         on_device(device, torch.device("cpu"))

@@ -2,11 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 
 from bayesnn.arviz_data import inference_data
-from bayesnn.diagnosis import Diagnosis, Finding
+from bayesnn.diagnosis import Diagnosis, Finding, in_order
 
 SITES = {
     "0.weight": {"size": 6.0, "kl": 1.5, "kl_per_weight": 0.25, "at_prior": 0.5, "signal_to_noise": 2.0},
@@ -15,6 +16,23 @@ SITES = {
 BAD = Finding("unconverged", "it rose & rose.", "raise num_epochs")
 NOTE = Finding("far", "as is usual.", is_warning=False)
 FOUND = Diagnosis("svi", {"elbo_per_datum": -0.5, "pareto_k": math.inf, "elbo_rise": math.nan}, SITES, (BAD, NOTE))
+
+
+WORSE, NO_DRAWS = Finding("miscalibrated", "too sure.", "recalibrate it"), Finding("no draws", "stopped.", "fit again")
+
+
+def test_that_a_fit_has_not_arrived_comes_first_and_other_advice_after_it():
+    told = in_order([NOTE, WORSE, BAD])
+    assert [one.name for one in told] == ["unconverged", "miscalibrated", "far"]
+    assert [one.advice for one in told] == ["raise num_epochs", "first mend the above; then recalibrate it", ""]
+    assert "To mend it, first mend the above; then recalibrate it." in str(told[1])
+    assert in_order([WORSE, NO_DRAWS])[0] == NO_DRAWS
+
+
+def test_findings_of_a_fit_that_has_arrived_stay_as_they_are():
+    assert in_order([NOTE, WORSE]) == (WORSE, NOTE)
+    assert in_order([replace(BAD, is_warning=False), WORSE])[0] == WORSE
+    assert in_order([]) == ()
 
 
 def test_the_report_tells_figures_sites_and_findings():

@@ -10,6 +10,7 @@ import torch
 
 import bayesnn
 from bayesnn import plots
+from bayesnn.predictive import Predictive
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "api.md").read_text(encoding="utf-8")
@@ -105,3 +106,15 @@ def test_a_table_of_ones_own_with_text_headers_and_raw_units(tmp_path, monkeypat
     assert "nothing to warn of" in capsys.readouterr().out
     error = world["posterior"](world["x"]).mean - torch.tensor(world["y"].to_numpy())
     assert 20_000 < float(error.square().mean().sqrt()) < 40_000
+
+
+def test_inputs_to_distrust_are_those_beyond_a_quantile_of_held_out_scores():
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "faq.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    logits = 2 * torch.randn(5, 1000, 3, generator=torch.Generator().manual_seed(0))
+    predictive = Predictive(torch.distributions.Categorical(logits=logits))
+    assert plots.risk_coverage_curve(predictive, predictive.mode).lines  # the line beneath
+    world = {"posterior": lambda x: predictive, "x_held_out": None, "x_new": None}
+    exec(code, world)
+    assert world["distrusted"].sum() == 100
+    least = predictive.probs.max(1).values
+    assert least[world["distrusted"]].max() < least[~world["distrusted"]].min()

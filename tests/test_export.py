@@ -236,6 +236,22 @@ def test_a_pyro_model_of_ones_own():
     assert data.sample_stats["log_q"].shape == (1, 15)
 
 
+def test_vectors_of_a_pyro_model_have_axes_of_their_own():
+    import pyro
+    import pyro.distributions as dist
+
+    def two(x, y=None):
+        a = pyro.sample("a", dist.Normal(torch.zeros(6), 1.0).to_event(1))
+        b = pyro.sample("b", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            return pyro.sample("y", dist.Normal(x @ a + b.sum(), 1.0), obs=y)
+
+    x = torch.randn(30, 6)
+    data = to_arviz(fit_svi(two, x, x.sum(1), num_epochs=10, num_samples=5, progress=False), x, x.sum(1))
+    assert data.posterior["a"].dims == ("chain", "draw", "a_axis_0")
+    assert data.posterior["b"].dims == ("chain", "draw", "b_axis_0")
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [

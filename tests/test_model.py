@@ -1,6 +1,7 @@
 """The model as a Pyro model, as a plain density, and as something that knows its data's units."""
 
 import copy
+import warnings
 
 import pyro
 import pyro.distributions as dist
@@ -329,6 +330,12 @@ class Functional(nn.Module):
         return self.last(F.dropout(self.first(x), self.p))
 
 
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return nn.Sequential(torch.jit.script(nn.Linear(2, 1)))
+
+
 @pytest.mark.parametrize(
     ("network", "error", "words"),
     [
@@ -340,6 +347,8 @@ class Functional(nn.Module):
         (nn.ReLU(), ValueError, "must have one parameter at least"),
         (nn.LazyLinear(1), ValueError, "lazy parameters without a shape; run it once"),
         (nn.Linear(2, 1, dtype=torch.complex64), ValueError, "must be real floating-point numbers"),
+        (nn.Linear, TypeError, r"must be an instance of nn\.Module; got the class Linear\. Write Linear\(\)"),
+        (scripted(), TypeError, r"must be plain modules, .*torch\.jit\. Pass the module that was"),
         (torch.tanh, TypeError, "must be a torch.nn.Module; got builtin_function_or_method"),
     ],
 )
@@ -391,10 +400,23 @@ def test_laplace_of_a_network_as_it_stands_refuses_batch_normalisation():
         fit_laplace(model, torch.randn(N, 2).double(), torch.arange(N) % 3, start="network", progress=False)
 
 
-@pytest.mark.parametrize("likelihood", [None, "gaussian", likelihoods.Gaussian])
+@pytest.mark.parametrize("likelihood", [None, "gaussian"])
 def test_a_likelihood_must_be_given(likelihood):
     with pytest.raises(TypeError, match=r"likelihood must say what the outputs mean.*likelihoods\.categorical"):
         BayesianNeuralNetwork(mlp(), likelihood=likelihood)
+
+
+class Mine(likelihoods.Gaussian):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(likelihoods.HeteroscedasticGaussian, r"likelihood=likelihoods\.heteroscedastic_gaussian"), (Mine, r"Mine\(\)")],
+)
+def test_the_class_of_a_likelihood_is_told_from_an_instance(kind, words):
+    with pytest.raises(TypeError, match=f"must be an instance; got the class {kind.__name__}. Write .*{words}"):
+        BayesianNeuralNetwork(mlp(), likelihood=kind)
 
 
 @pytest.mark.parametrize(
@@ -418,14 +440,50 @@ def test_priors_must_be_distributions_of_the_parameters_shape(prior, error, word
         (nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), likelihoods.gaussian, r"\(N, K\) outputs; it gave \(12,\)"),
         (nn.Sequential(nn.Linear(2, 2), nn.Unflatten(1, (1, 2))), likelihoods.gaussian, r"it gave \(12, 1, 2\)"),
         (Functional(), likelihoods.gaussian, "same outputs twice in eval mode.*nn.Dropout"),
-        (nn.Linear(2, 3), likelihoods.gaussian, "need 1 network outputs .* has 3"),
-        (nn.Linear(2, 1), likelihoods.heteroscedastic_gaussian, "need 2 network outputs .* has 1"),
+        (
+            nn.Linear(2, 3),
+            likelihoods.gaussian,
+            r"one target needs 1 network output; .* has 3.*nn\.Linear\(\.\.\., 1\)",
+        ),
+        (nn.Linear(2, 1), likelihoods.heteroscedastic_gaussian, "one target needs 2 network outputs; .* has 1"),
         (nn.Linear(2, 1), likelihoods.categorical, "one network output per class"),
     ],
 )
 def test_data_that_do_not_suit_the_network_are_refused(network, likelihood, words):
     model = BayesianNeuralNetwork(network, FIXED, likelihood)
     with pytest.raises(ValueError, match=words):
+        model.for_data(torch.randn(N, 2), torch.randn(N))
+
+
+class Last(nn.LSTM):
+    def forward(self, x):
+        return super().forward(x)[0][:, -1]
+
+
+def test_networks_that_return_more_than_a_tensor_are_told_what_to_take():
+    x, options = torch.randn(N, 5, 2), {"batch_first": True}
+    for network, words in {
+        nn.LSTM(2, 1, **options): r"must return one tensor \(N, K\); got a tuple\. Take its last output in forward",
+        nn.Sequential(nn.LSTM(2, 4, **options), nn.Linear(4, 1)): "takes a tuple, as nn.LSTM gives.* of your own",
+    }.items():
+        with pytest.raises(TypeError, match=words):
+            BayesianNeuralNetwork(network, FIXED, likelihoods.gaussian).for_data(x, torch.randn(N))
+    BayesianNeuralNetwork(Last(2, 1, **options), FIXED, likelihoods.gaussian).for_data(x, torch.randn(N))
+
+
+@pytest.mark.parametrize("error", [AttributeError("no attribute 'wieght'"), TypeError("not callable")])
+def test_other_errors_of_a_network_are_its_own(error):
+    class Wrong(nn.Linear):
+        def forward(self, x):
+            raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        BayesianNeuralNetwork(Wrong(2, 1), FIXED, likelihoods.gaussian).for_data(torch.randn(N, 2), torch.randn(N))
+
+
+def test_half_precision_is_refused_for_real_targets():
+    model = BayesianNeuralNetwork(nn.Linear(2, 1).half(), FIXED, likelihoods.gaussian)
+    with pytest.raises(ValueError, match=r"must be float32 or float64 .*; got float16\. Write network\.float\(\)"):
         model.for_data(torch.randn(N, 2), torch.randn(N))
 
 

@@ -24,6 +24,7 @@ class PredictionSets:
     Attributes:
         contains: Whether each class is in each set ``(N, C)``.
         level: Chance that a set holds the true class.
+        score: ``"adaptive"`` or ``"threshold"``, which tells why a set may be empty; nothing if it is not known.
 
     Example:
         >>> sets = PredictionSets(torch.tensor([[True, False], [True, True]]), 0.9)
@@ -33,12 +34,15 @@ class PredictionSets:
 
     contains: Tensor
     level: float
+    score: str = ""
 
     def __repr__(self) -> str:
         sizes = self.sizes.double()
+        empty = int((sizes == 0).sum())
+        why = f": {_EMPTY[self.score]}" if empty and self.score in _EMPTY else ""
         return (
             f"PredictionSets(N={len(self)}, C={self.contains.shape[1]}, level={self.level}, "
-            f"mean size {float(sizes.mean()):.3g}, empty {int((sizes == 0).sum())})"
+            f"mean size {float(sizes.mean()):.3g}, empty {empty}{why})"
         )
 
     def __len__(self) -> int:
@@ -127,7 +131,7 @@ class ConformalSets:
         """
         predictive = within(self.posterior, x, memory)
         scores = _SCORES[self.score](predictive, _uniform(predictive, self.seed, skip=self.num_data))
-        return PredictionSets(scores <= self.quantile, self.level)
+        return PredictionSets(scores <= self.quantile, self.level, self.score)
 
 
 @torch.no_grad()
@@ -188,7 +192,8 @@ def conformal_sets(
     if not predictive.has_enumerate_support or predictive.event_shape:
         raise NotImplementedError(
             f"prediction sets are of one class for each input; got {predictive!r}. For real targets write "
-            "conformal_intervals; of several labels pass one after the other."
+            "conformal_intervals; several labels are not supported: fit a model for each label, or one by "
+            "likelihoods.categorical whose classes are the combinations."
         )
     scores = _SCORES[score](predictive, _uniform(predictive, seed))
     own = scores.gather(1, targets.long()[:, None])[:, 0]
@@ -215,3 +220,9 @@ def _uniform(predictive: Predictive, seed: int | None, skip: int = 0) -> Tensor:
 
 
 _SCORES: dict[str, Callable[[Predictive, Tensor], Tensor]] = {"adaptive": _adaptive, "threshold": _threshold}
+
+_EMPTY = {
+    "adaptive": "mostly the surest inputs, left out so that the sets do not cover too much",
+    "threshold": "no class is probable enough at this level; a wrong or unsure input",
+}
+"""Why a set may be empty, by score."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pyro.distributions as dist
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from bayesnn.checks import check_columns, check_integers
 from bayesnn.likelihoods.likelihood import SMALLEST_SCALE, Affine, Likelihood, columns
+from bayesnn.likelihoods.squashed import warn_if_squashed
 
 __all__ = ["Bernoulli", "Categorical", "Ordinal", "bernoulli", "categorical", "ordinal"]
 
 
 @dataclass(frozen=True)
 class Categorical(Likelihood):
-    """Classes: outputs are logits, ``p(y = c) = softmax(outputs)_c``."""
+    """Classes: outputs are logits, ``p(y = c) = softmax(outputs)_c``; so the network ends without a softmax."""
 
     def outputs_for(self, y: Tensor) -> int:
         """One for each class up to the largest label."""
@@ -44,6 +45,12 @@ class Categorical(Likelihood):
                 f"class labels must have shape (N,); got {tuple(y.shape)}. One-hot rows? Pass y.argmax(1)."
             )
         return check_integers(y, 0, num_outputs - 1, "class labels", f"the network has {num_outputs} outputs")
+
+    def look_at(
+        self, outputs: Callable[[Mapping[str, Tensor], Tensor], Tensor], weights: Mapping[str, Tensor], x: Tensor
+    ) -> None:
+        """Warn of a network that ends with a softmax or a sigmoid."""
+        warn_if_squashed(outputs, weights, x, "categorical")
 
     def constant_log_likelihood(self, y: Tensor) -> float:
         """Minus the entropy of the class frequencies."""
@@ -72,11 +79,21 @@ class Categorical(Likelihood):
 
 @dataclass(frozen=True)
 class Bernoulli(Likelihood):
-    """Yes or no: an output is a logit, ``p(y = 1) = sigmoid(output)``. Several outputs are independent labels."""
+    """Yes or no: an output is a logit, ``p(y = 1) = sigmoid(output)``; so the network ends without a sigmoid.
+
+    Several outputs are independent labels.
+    """
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Zeros and ones, ``(N,)`` or ``(N, D)``."""
-        return check_integers(check_columns(y, num_outputs, 1), 0, 1, "Bernoulli targets", "they say no or yes")
+        twice = "For a logit of each of two classes write likelihoods.categorical."
+        return check_integers(check_columns(y, num_outputs, 1, twice), 0, 1, "Bernoulli targets", "they say no or yes")
+
+    def look_at(
+        self, outputs: Callable[[Mapping[str, Tensor], Tensor], Tensor], weights: Mapping[str, Tensor], x: Tensor
+    ) -> None:
+        """Warn of a network that ends with a softmax or a sigmoid."""
+        warn_if_squashed(outputs, weights, x, "bernoulli")
 
     def constant_log_likelihood(self, y: Tensor) -> float:
         """Minus the entropy of the frequencies of yes, summed over labels."""

@@ -29,7 +29,7 @@ class Poisson(Likelihood):
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Counts ``(N,)`` or ``(N, D)``."""
-        return _counts(check_columns(y, num_outputs, 1))
+        return _counts(check_columns(y, num_outputs, 1, "For mean and spread write likelihoods.negative_binomial."))
 
     def constant_log_likelihood(self, y: Tensor) -> float:
         """That of a Poisson with the targets' own mean."""

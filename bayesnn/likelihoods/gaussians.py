@@ -74,7 +74,7 @@ class Gaussian(Likelihood):
 
     def checked(self, y: Tensor, num_outputs: int) -> Tensor:
         """Real targets ``(N,)`` or ``(N, D)``."""
-        return check_columns(y, num_outputs, 1)
+        return check_columns(y, num_outputs, 1, "For mean and noise write likelihoods.heteroscedastic_gaussian.")
 
     def seen(self, y: Tensor, target: Affine) -> Tensor:
         """Standardised targets."""

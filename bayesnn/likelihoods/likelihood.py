@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
@@ -87,6 +87,17 @@ class Likelihood:
             ValueError: If it cannot.
         """
         raise NotImplementedError
+
+    def look_at(
+        self, outputs: Callable[[Mapping[str, Tensor], Tensor], Tensor], weights: Mapping[str, Tensor], x: Tensor
+    ) -> None:
+        """Warn where a network's outputs are not of the kind that this likelihood takes.
+
+        Args:
+            outputs: Of the network at one draw of its weights, ``(N, K)``.
+            weights: That draw.
+            x: Some inputs.
+        """
 
     def constant_log_likelihood(self, y: Tensor) -> float:
         """Mean log-likelihood, in nats, of the best prediction that is the same for every input.
@@ -176,14 +187,18 @@ class Likelihood:
         words = [] if outputs is None else [repr(outputs) if isinstance(outputs, Real) else type(outputs).__name__]
         given = ", ".join([*words, *(f"{name}={value!r}" for name, value in settings.items())]) or "none"
         makers = "".join(f", or by .{name}(...)" for name in dir(self) if name.startswith("with_"))
-        own = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
         return (
             f"a likelihood must be called with network outputs, a tensor (N, K); got {given}. Give it to a model "
-            f"uncalled{makers}: BayesianNeuralNetwork(network, likelihood=likelihoods.{own})."
+            f"uncalled{makers}: BayesianNeuralNetwork(network, likelihood=likelihoods.{_small(type(self))})."
         )
 
     def _distribution(self, outputs: Tensor, latents: Mapping[str, Tensor], target: Affine) -> Distribution:
         raise NotImplementedError
+
+
+def _small(kind: type) -> str:
+    """The name of the one that `bayesnn.likelihoods` has of a class."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def expect_likelihood(value: object) -> Likelihood:
@@ -192,6 +207,10 @@ def expect_likelihood(value: object) -> Likelihood:
     Raises:
         TypeError: If it is none.
     """
+    if isinstance(value, type) and issubclass(value, Likelihood):
+        ours = value.__module__.startswith("bayesnn.")
+        written = f"likelihoods.{_small(value)}" if ours else f"{value.__name__}()"
+        raise TypeError(f"likelihood must be an instance; got the class {value.__name__}. Write likelihood={written}.")
     if not isinstance(value, Likelihood):
         raise TypeError(
             f"likelihood must say what the outputs mean; got {value!r}. Write "

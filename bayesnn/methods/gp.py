@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bayesnn.checks import check_count, check_positive
+from bayesnn.columns import columns_of
 from bayesnn.data import as_training_data, on_device
 from bayesnn.features import Body, body_of
 from bayesnn.fitting import epochs_for, isolated, prepared
-from bayesnn.frames import columns_of
 from bayesnn.likelihoods import Affine, Gaussian, Likelihood
 from bayesnn.methods.gp_posterior import GaussianProcess
 from bayesnn.model import BayesianNeuralNetwork

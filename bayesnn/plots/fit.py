@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from bayesnn.plots.canvas import COLOURS, new_axes
 from bayesnn.training import History
@@ -49,6 +50,7 @@ def elbo_curve(history: Any, *, ax: Axes | None = None) -> Axes:
     later = np.concatenate([values[len(values) // 2 :] for values, _, _ in lines.values()])
     span = later.max() - later.min()
     highest = min(max(values.max() for values, _, _ in lines.values()), later.max() + span)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set(xlabel="epoch", ylabel="nats per datum")
     ax.set_ylim(later.min() - span - (0.15 * span + 0.05), highest + (0.15 * span + 0.05))
     ax.legend(frameon=False)

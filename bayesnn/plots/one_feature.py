@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bayesnn.data import as_inputs, as_targets, refuse_masked
 
-__all__ = ["as_line", "as_points"]
+__all__ = ["as_line", "as_points", "name_of"]
 
 
 def as_line(x: Any, number: int) -> Tensor:
@@ -51,6 +51,17 @@ def as_points(data: Any) -> tuple[NDArray[Any], NDArray[Any]]:
             f"{tuple(inputs.shape)} and {tuple(targets.shape)}. Pass the x and y of the same rows, x of one feature."
         )
     return inputs[:, 0].numpy(), targets.flatten().numpy()
+
+
+def name_of(values: Any, otherwise: str) -> str:
+    """What an axis is to be called: the name of a series or of a frame's only column.
+
+    Args:
+        values: Numbers of any kind.
+        otherwise: What to call those that have no name.
+    """
+    columns = getattr(values, "columns", [getattr(values, "name", None)])
+    return columns[0] if len(columns) == 1 and isinstance(columns[0], str) else otherwise
 
 
 def _column(x: Any) -> Tensor:

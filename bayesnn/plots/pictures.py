@@ -15,6 +15,9 @@ from bayesnn.uncertainty import decompose
 
 __all__ = ["uncertain_pictures"]
 
+_ROOM = 1.12
+"""Width of the place for a bar over that of the longest, so that a gap stays between it and its neighbour's."""
+
 
 def uncertain_pictures(
     pictures: Any,
@@ -30,7 +33,7 @@ def uncertain_pictures(
         pictures: Inputs ``(N, H, W)`` or ``(N, C, H, W)``.
         predictive: Predictions for them.
         num_pictures: How many to show.
-        truth: What each picture is, in words.
+        truth: What each picture is, in words: ``"7"`` makes "said 1, is 7".
         classes: Names of the classes, one for each that is predicted at least; their numbers if left out or empty.
 
     Returns:
@@ -73,13 +76,13 @@ def uncertain_pictures(
         axes[row, column].imshow(picture.numpy(), cmap="gray_r")
         guess = int(predictive.mode[index])
         said = names[guess] if names else str(guess)
-        title = f"said {said}" + (f": {words[index]}" if words is not None else "")
+        title = f"said {said}" + (f", is {words[index]}" if words is not None else "")
         axes[row, column].set_title(title, fontsize=8)
         aleatoric, epistemic = float(parts.aleatoric[index]), float(parts.epistemic[index])
         bar = axes[row + 1, column]
         bar.barh([0], [aleatoric], color=COLOURS["aleatoric"])
         bar.barh([0], [epistemic], left=[aleatoric], color=COLOURS["epistemic"])
-        bar.set(xlim=(0, largest), ylim=(-0.9, 0.5))
+        bar.set(xlim=(0, _ROOM * largest), ylim=(-0.9, 0.5))
         bar.text(0, -0.8, f"{aleatoric:.2f} + {epistemic:.2f} nats", fontsize=7, va="center")
     handles = [Patch(color=COLOURS[part], label=part) for part in ("aleatoric", "epistemic")]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)

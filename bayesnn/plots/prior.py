@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bayesnn.data import as_targets
 from bayesnn.plots.canvas import COLOURS, new_axes
-from bayesnn.plots.one_feature import as_line, as_points
+from bayesnn.plots.one_feature import as_line, as_points, name_of
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.seeding import seeded
 
@@ -59,7 +59,7 @@ def prior_functions(
     lines[0].set_label("drawn functions")
     if points is not None:
         ax.plot(*points, ".", color="black", ms=3, label="data")
-    ax.set(xlabel="x", ylabel="y")
+    ax.set(xlabel=name_of(x, "x"), ylabel="y" if data is None else name_of(data[1], "y"))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     return ax
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any
 
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from bayesnn.plots.canvas import COLOURS, new_axes
-from bayesnn.plots.one_feature import as_line, as_points
+from bayesnn.plots.one_feature import as_line, as_points, name_of
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.tasks import truth
 from bayesnn.uncertainty import variance_decomposition
@@ -21,6 +24,8 @@ def regression_bands(
     """Mean of a regression on one input, with its epistemic and its total band of two standard deviations.
 
     What the total band (standard deviations of noise and ignorance together) has beyond the epistemic one is noise.
+    Where targets have bounds, as counts and positive ones, bands end there: two standard deviations about a small mean
+    would go below 0. Such predictions are skewed; their quantiles are `Predictive.interval`.
 
     Args:
         x: Inputs ``(N,)`` or ``(N, 1)``: tensor, array, list, series or frame.
@@ -29,7 +34,7 @@ def regression_bands(
         ax: Where to draw.
 
     Returns:
-        The axes, in the units of ``y``.
+        The axes, in the units of ``y``, called by the names that series and frames have.
 
     Raises:
         TypeError: If something is not numbers, or there is no predictive.
@@ -48,18 +53,15 @@ def regression_bands(
         part.detach().cpu().flatten()[order]
         for part in (predictive.mean, 2 * parts.total.sqrt(), 2 * parts.epistemic.sqrt())
     )
+    (low, high), (least, most) = (_within(predictive, mean, half) for half in (total, epistemic))
     ax = new_axes(ax)
-    ax.fill_between(
-        at, mean - total, mean + total, color=COLOURS["aleatoric"], alpha=0.35, lw=0, label="with aleatoric (±2 sd)"
-    )
-    ax.fill_between(at, mean - epistemic, mean + epistemic, color=ax.get_facecolor(), lw=0)  # or blue would be teal
-    ax.fill_between(
-        at, mean - epistemic, mean + epistemic, color=COLOURS["epistemic"], alpha=0.5, lw=0, label="epistemic (±2 sd)"
-    )
+    ax.fill_between(at, low, high, color=COLOURS["aleatoric"], alpha=0.35, lw=0, label="with aleatoric (±2 sd)")
+    ax.fill_between(at, least, most, color=ax.get_facecolor(), lw=0)  # or blue would be teal
+    ax.fill_between(at, least, most, color=COLOURS["epistemic"], alpha=0.5, lw=0, label="epistemic (±2 sd)")
     ax.plot(at, mean, color=COLOURS["total"], lw=1.5, label="mean")
     if points is not None:
         ax.plot(*points, ".", color="black", ms=3, label="data")
-    ax.set(xlabel="x", ylabel="y")
+    ax.set(xlabel=name_of(x, "x"), ylabel="y" if data is None else name_of(data[1], "y"))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)  # off the bands
     return ax
 
@@ -74,7 +76,7 @@ def predicted_against_true(predictive: Predictive, y: Any, *, level: float = 0.9
         ax: Where to draw; a new one if left out.
 
     Returns:
-        The axes. Both are in the units of ``y``.
+        The axes. Both are in the units of ``y``, and called by its name where it is a series or a frame.
 
     Raises:
         NotImplementedError: If the targets are classes, or several.
@@ -92,6 +94,16 @@ def predicted_against_true(predictive: Predictive, y: Any, *, level: float = 0.9
     ax.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
     ax.vlines(target, low, high, color=COLOURS["total"], alpha=0.5, linewidth=1.5, label=f"{100 * level:g} % interval")
     ax.scatter(target, mean, color="black", s=10, zorder=3, label="mean")
-    ax.set(xlabel="true target (units of y)", ylabel="predicted target (units of y)")
+    name = name_of(y, "target (units of y)")
+    ax.set(xlabel=f"true {name}", ylabel=f"predicted {name}")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)  # off the intervals
     return ax
+
+
+def _within(predictive: Predictive, mean: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+    """The ends of a band about the mean, within the bounds that targets have."""
+    support = getattr(predictive.support, "base_constraint", predictive.support)
+    low, high = (getattr(support, f"{which}_bound", None) for which in ("lower", "upper"))
+    low = float(low) if isinstance(low, Real) else -math.inf  # a tensor: each datum has bounds of its own
+    high = float(high) if isinstance(high, Real) else math.inf
+    return (mean - half).clamp(low, high), (mean + half).clamp(low, high)

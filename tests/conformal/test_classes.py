@@ -52,6 +52,18 @@ def test_threshold_sets_are_those_of_one_minus_the_probability():
     assert torch.equal(found, 1 - wrong(new).probs <= worst + 1e-12)
 
 
+@pytest.mark.parametrize(("score", "words"), [("threshold", "no class is probable"), ("adaptive", "mostly the surest")])
+def test_empty_sets_say_why(score, words):
+    x, y = data(200, torch.Generator().manual_seed(0))
+    new, _ = data(400, torch.Generator().manual_seed(1))
+    sets = conformal_sets(wrong, x, y, level=0.4, score=score)(new)
+    empty, largest = sets.sizes == 0, wrong(new).probs.max(1).values
+    assert 0 < int(empty.sum()) < 400
+    assert f"empty {int(empty.sum())}: {words}" in repr(sets)
+    assert (largest[empty].mean() > largest[~empty].mean()) == (score == "adaptive")
+    assert repr(PredictionSets(torch.ones(2, 3, dtype=torch.bool), 0.9, score)).endswith("empty 0)")
+
+
 def first_definition(probs, uniform, level):
     """Romano et al. (2020): the fewest most probable classes that reach a level, the last left out at random."""
     order = np.argsort(-probs, kind="stable")
@@ -114,5 +126,5 @@ def test_what_it_says_and_refuses():
         conformal_sets(wrong, x, y, level=0.99)
     with pytest.raises(NotImplementedError, match=r"prediction sets are of one class .* write conformal_intervals"):
         conformal_sets(lambda x: Predictive(Normal(x[:, 0][None], 1.0)), x, y)
-    with pytest.raises(NotImplementedError, match="prediction sets are of one class"):
+    with pytest.raises(NotImplementedError, match="several labels are not supported: fit a model for each"):
         conformal_sets(lambda x: Predictive(Independent(Bernoulli(logits=x[None]), 1)), x, (x > 0).double())

@@ -254,7 +254,7 @@ BAD = {
     "percentages": ("beta", torch.tensor([30.0, 50.0]), 2, "pass y / 100"),
     "half a count": ("poisson", torch.tensor([1.0, 0.5]), 1, "counts must be integers"),
     "negative count": ("negative_binomial", torch.tensor([1.0, -2.0]), 2, "counts must lie in"),
-    "too few outputs": ("student_t", torch.tensor([1.0, 2.0]), 1, "need 2 network outputs"),
+    "too few outputs": ("student_t", torch.tensor([1.0, 2.0]), 1, "one target needs 2 network outputs"),
     "unknown grade": ("ordinal", torch.tensor([0, 4]), 3, r"ordered labels must lie in \[0, 3\]"),
     "grades in columns": ("ordinal", torch.zeros(2, 3), 3, r"must have shape \(N,\)"),
 }

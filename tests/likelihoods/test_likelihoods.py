@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayesnn.likelihoods import Affine, Gaussian, bernoulli, categorical, gaussian, heteroscedastic_gaussian
+from bayesnn.likelihoods import Affine, Gaussian, bernoulli, categorical, gaussian, heteroscedastic_gaussian, poisson
 
 S, N = 3, 5
 
@@ -240,13 +240,23 @@ def test_a_column_of_labels_becomes_a_vector():
         (categorical, torch.eye(3), 3, "class labels must have shape.*argmax"),
         (categorical, torch.tensor([0.5, 1.0]), 3, "class labels must be integers.*fractions"),
         (categorical, torch.tensor([1, 3]), 3, r"class labels must lie in \[0, 2\].*from 1 to 3"),
-        (categorical, torch.tensor([-1, 1]), 3, r"class labels must lie in \[0, 2\].*from -1 to 1"),
+        (
+            categorical,
+            torch.tensor([-1, 1]),
+            3,
+            r"class labels must lie in \[0, 2\].*from -1 to 1\. Are .*\(y \+ 1\) / 2",
+        ),
+        (categorical, torch.tensor([-1, 0, 1]), 3, r"from -1 to 1\.$"),
+        (bernoulli, torch.tensor([-1.0, 1.0]), 1, r"Are they -1 and 1\? Pass \(y \+ 1\) / 2\.$"),
         (bernoulli, torch.tensor([0, 2]), 1, r"Bernoulli targets must lie in \[0, 1\]"),
         (bernoulli, torch.tensor([0.5, 1.0]), 1, "Bernoulli targets must be integers"),
-        (bernoulli, torch.ones(4, 2), 3, r"targets of shape \(4, 2\) need 2 network outputs.*has 3"),
-        (gaussian, torch.ones(4), 2, r"targets of shape \(4,\) need 1 network outputs.*has 2"),
+        (bernoulli, torch.ones(4, 2), 3, r"2 targets need 2 network outputs; .*has 3, and y the shape \(4, 2\)"),
+        (bernoulli, torch.ones(4), 2, r"For a logit of each of two classes write likelihoods\.categorical"),
+        (gaussian, torch.ones(4), 2, r"one target needs 1 network output; .*has 2.* write .*heteroscedastic_gaussian"),
+        (gaussian, torch.ones(4), 4, r"has 4.* \(N, D\)\.$"),
+        (poisson, torch.ones(4), 2, r"For mean and spread write likelihoods\.negative_binomial"),
         (gaussian, torch.ones(4, 2, 1), 1, r"pass y of shape \(N,\) or \(N, D\)"),
-        (heteroscedastic_gaussian, torch.ones(4), 1, r"need 2 network outputs \(2 per target"),
+        (heteroscedastic_gaussian, torch.ones(4), 1, "one target needs 2 network outputs; .*has 1"),
     ],
 )
 def test_unsuitable_targets_are_refused(likelihood, y, num_outputs, words):

@@ -456,7 +456,7 @@ def test_data_that_do_not_suit():
             fit_gp(classes, x, -torch.ones(40), progress=False)
         with pytest.raises(ValueError, match="labels must be integers"):
             fit_gp(classes, x, torch.full((40,), 0.5), progress=False)
-    with pytest.raises(ValueError, match="need 1 network outputs"):
+    with pytest.raises(ValueError, match="needs 1 network output"):
         fit_gp(BayesianNeuralNetwork(networks.mlp(2, 2), likelihood=likelihoods.gaussian), x, y, progress=False)
     posterior = fit_gp(likelihoods.gaussian, x, y, num_epochs=2, progress=False)
     with pytest.raises(ValueError, match="x must look like the training inputs"):

@@ -32,6 +32,14 @@ def test_the_curve_is_the_sum_of_its_terms_and_every_line_can_be_seen(fit):
         assert len(inside) > 1 or line.get_marker() not in ("None", "", None)
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3, 60])
+def test_epochs_are_whole_numbers(epochs):
+    ax = elbo_curve(history([1.0 / (i + 1) for i in range(epochs)], [0.5] * epochs))
+    ticks = ax.get_xticks()
+    assert len(ticks) > 0
+    assert (ticks == ticks.round()).all()
+
+
 def test_a_term_that_was_higher_at_first_is_not_cut_off():
     ax = elbo_curve(history([0.3 + 0.5 * i / 60 for i in range(60)], [4 * 0.9**i + 0.5 for i in range(60)]))
     assert all(max(line.get_ydata()) < ax.get_ylim()[1] for line in ax.lines)

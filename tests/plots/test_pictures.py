@@ -32,12 +32,12 @@ def test_the_most_uncertain_pictures_come_first(num_pictures):
 
 
 def test_pictures_carry_what_was_said_what_they_are_and_both_parts():
-    truth = [f"is {i}" for i in range(N)]
+    truth = [f"{i}" for i in range(N)]
     figure = uncertain_pictures(PICTURES, CLASSES, num_pictures=8, truth=truth, classes=("cat", "dog", "cow"))
     order = np.argsort(-CLASSES.entropy().numpy())[:8]
     guesses = CLASSES.probs.argmax(1).numpy()
     titles = [ax.get_title() for ax in figure.axes if ax.images]
-    assert titles == [f"said {('cat', 'dog', 'cow')[guesses[i]]}: is {i}" for i in order]
+    assert titles == [f"said {('cat', 'dog', 'cow')[guesses[i]]}, is {i}" for i in order]
     parts = decompose(CLASSES)
     bars = [ax for ax in figure.axes if ax.patches]
     for ax, i in zip(bars, order, strict=True):
@@ -49,6 +49,8 @@ def test_pictures_carry_what_was_said_what_they_are_and_both_parts():
         assert to_rgb(epistemic.get_facecolor()[:3]) == to_rgb(COLOURS["epistemic"])
         assert ax.texts[0].get_text().endswith("nats")
     assert len({ax.get_xlim() for ax in bars}) == 1  # one scale for all bars
+    ends = [ax.patches[1].get_x() + ax.patches[1].get_width() for ax in bars]
+    assert 1.05 * max(ends) < bars[0].get_xlim()[1] < 1.3 * max(ends)  # and a gap to the neighbour's
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -83,11 +85,11 @@ def test_pictures_nobody_is_uncertain_of_are_shown_too():
 
 @pytest.mark.parametrize("kind", [np.array, pd.Series, tuple])
 def test_words_may_be_arrays_and_series_and_pictures_lists(kind):
-    truth, names = [f"is {i}" for i in range(N)], ["cat", "dog", "cow", "a fourth"]
+    truth, names = [f"{i}" for i in range(N)], ["cat", "dog", "cow", "a fourth"]
     words, told = kind(truth), kind(names)
     figure = uncertain_pictures(PICTURES.tolist(), CLASSES, num_pictures=1, truth=words, classes=told)
     first = int(CLASSES.entropy().argmax())
-    assert figure.axes[0].get_title() == f"said {names[int(CLASSES.mode[first])]}: is {first}"
+    assert figure.axes[0].get_title() == f"said {names[int(CLASSES.mode[first])]}, is {first}"
     assert np.asarray(figure.axes[0].images[0].get_array()) == pytest.approx(scaled(PICTURES[first]), abs=1e-6)
 
 

@@ -8,7 +8,7 @@ from drawn import CLASSES, LOC, REALS, SCALE, N, X, random
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from torch.distributions import Independent, Normal
+from torch.distributions import Beta, Gamma, Independent, Normal, Poisson, Uniform
 
 from bayesnn import plots
 from bayesnn.plots import COLOURS, regression_bands
@@ -106,6 +106,44 @@ def test_the_epistemic_band_has_the_colour_that_the_legend_shows():
     pixel = np.asarray(canvas.buffer_rgba())[round(150 * (50 - 12) / 90), 75, :3] / 255  # off the mean, which is 5
     blended = 0.5 * np.array(to_rgb(COLOURS["epistemic"])) + 0.5  # half on white
     np.testing.assert_allclose(pixel, blended, atol=0.01)
+
+
+BOUNDED = {
+    "counts": (Poisson(SCALE), 0.0, None),
+    "positive": (Gamma(0.5, SCALE), 0.0, None),
+    "a column of them": (Independent(Gamma(torch.tensor(0.5), SCALE[..., None]), 1), 0.0, None),
+    "fractions": (Beta(0.4 * SCALE, 0.2 * SCALE), 0.0, 1.0),
+}
+
+
+@pytest.mark.parametrize(("members", "low", "high"), BOUNDED.values(), ids=BOUNDED)
+def test_bands_end_where_targets_do(members, low, high):
+    predictive = Predictive(members)
+    mean, sd = predictive.mean.flatten().numpy(), predictive.stddev.flatten().numpy()
+    assert (mean - 2 * sd < low).any()
+    edges = zip(np.clip(mean - 2 * sd, low, high), np.clip(mean + 2 * sd, low, high), strict=True)
+    assert high is None or (mean + 2 * sd > high).any()
+    found = band(regression_bands(X, predictive), 0)
+    assert found == {at: pytest.approx(edge, rel=1e-5) for at, edge in zip(X.tolist(), edges, strict=True)}
+
+
+def test_bounds_that_differ_between_inputs_are_left_alone():
+    predictive = Predictive(Uniform(LOC, LOC + SCALE))
+    low, high = zip(*band(regression_bands(X, predictive), 0).values(), strict=True)
+    assert np.array(high) - np.array(low) == pytest.approx(4 * predictive.stddev.numpy(), rel=1e-4)
+
+
+def test_axes_bear_the_names_of_series_and_frames():
+    x, y = pd.DataFrame({"metres": X.tolist()}), pd.Series(LOC[0].tolist(), name="euros")
+    for draw in (regression_bands, plots.prior_functions):
+        ax = draw(x, REALS, data=(x, y))
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("metres", "euros")
+        ax = draw(X, REALS, data=(X, y.rename(3)))
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("x", "y")
+    for named in (y, y.to_frame()):
+        ax = plots.predicted_against_true(REALS, named)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("true euros", "predicted euros")
+    assert plots.predicted_against_true(REALS, LOC[0]).get_xlabel() == "true target (units of y)"
 
 
 def test_one_draw_has_no_epistemic_band():
