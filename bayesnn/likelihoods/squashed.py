@@ -44,7 +44,10 @@ def warn_if_squashed(
     what, words = "sigmoid", "all lie between 0 and 1"
     if first.shape[1] > 1 and bool(((first.sum(1) - 1).abs() < max(1e-4, 10 * torch.finfo(first.dtype).eps)).all()):
         what, words = "softmax", "are non-negative and sum to 1 in each row"
-    warn(f"a {likelihood} likelihood takes logits; the network's outputs {words}, as after a {what}. Leave it out.")
+    warn(
+        f"a {likelihood} likelihood takes logits; the network's outputs {words}, as after a {what}. Leave the "
+        f"{what} out."
+    )
 
 
 def _within(outputs: Tensor) -> bool:
