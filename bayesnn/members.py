@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily
 
-__all__ = ["concatenate", "mapped", "marginal", "stack", "unpack"]
+__all__ = ["concatenate", "in_double", "mapped", "marginal", "stack", "unpack"]
 
 Pack = Callable[[Sequence[Tensor]], Distribution]
 
@@ -50,6 +50,11 @@ def unpack(distribution: Distribution) -> tuple[list[Tensor], Pack]:
             split = len(weights)
             return [*weights, *inner], lambda parts: dist.MixtureSameFamily(
                 pack_weights(parts[:split]), pack_inner(parts[split:])
+            )
+        case dist.ZeroInflatedDistribution() if type(distribution) is dist.ZeroInflatedDistribution:  # of any base
+            counts, pack_counts = unpack(distribution.base_dist)
+            return [distribution.gate_logits, *counts], lambda parts: dist.ZeroInflatedDistribution(
+                pack_counts(parts[1:]), gate_logits=parts[0], validate_args=False
             )
     kind, known = type(distribution), dict(distribution.arg_constraints)
     names = [name for name in known if name not in _REDUNDANT.get(frozenset(known), ())]
@@ -89,6 +94,11 @@ def mapped(function: Callable[[Tensor], Tensor], distribution: Distribution) -> 
     return pack([function(tensor) for tensor in tensors])
 
 
+def in_double(distribution: Distribution) -> Distribution:
+    """The distribution in double precision; whole numbers stay whole."""
+    return mapped(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, distribution)
+
+
 def stack(distributions: Sequence[Distribution]) -> Distribution:
     """One distribution with a new leading batch axis from several of a kind."""
     return _joined(distributions, torch.stack)
@@ -113,6 +123,7 @@ _REDUNDANT: dict[frozenset[str], tuple[str, ...]] = {
     frozenset({"probs", "logits"}): ("probs",),
     frozenset({"total_count", "probs", "logits"}): ("probs",),
     frozenset({"rate", "gate", "gate_logits"}): ("gate",),
+    frozenset({"total_count", "probs", "logits", "gate", "gate_logits"}): ("probs", "gate"),
     frozenset({"loc", "covariance_matrix", "precision_matrix", "scale_tril"}): (
         "covariance_matrix",
         "precision_matrix",

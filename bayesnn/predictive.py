@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from bayesnn import log_densities, quantiles
 from bayesnn import members as parts
-from bayesnn import quantiles
 from bayesnn.data import as_values, on_device
+from bayesnn.log_densities import log_mean_exp
 from bayesnn.members import marginal
 
 __all__ = ["Predictive", "expect_predictive"]
@@ -124,7 +124,7 @@ class Predictive(Distribution):
     @property
     def log_probs(self) -> Tensor:
         """Log-probability of each class ``(N, C)``; in nats. Finite support only."""
-        return _log_mean_exp(self.member_log_probs)
+        return log_mean_exp(self.member_log_probs)
 
     @property
     def probs(self) -> Tensor:
@@ -142,7 +142,8 @@ class Predictive(Distribution):
                 "class probabilities need a finite support; this predictive is over real targets."
             )
         each = marginal(self.members)
-        return torch.stack([each.log_prob(value) for value in each.enumerate_support(expand=False)], dim=-1)
+        values = each.enumerate_support(expand=False)
+        return torch.stack([log_densities.log_prob(each, value) for value in values], dim=-1)
 
     @property
     def mode(self) -> Tensor:
@@ -172,8 +173,8 @@ class Predictive(Distribution):
         """
         quantiles.check_inside(marginal(self.members), self.checked(value))
         if self.mixture is not None:
-            return self.mixture.log_prob(self.checked(value))
-        return _log_mean_exp(self.members.log_prob(self._beside_draws(value)), axis=-2)
+            return log_densities.log_prob(self.mixture, self.checked(value))
+        return log_mean_exp(log_densities.log_prob(self.members, self._beside_draws(value)), axis=-2)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Distribution function of each target dimension for itself, shape of ``value``."""
@@ -294,7 +295,3 @@ def expect_predictive(value: object) -> None:
     """
     if not isinstance(value, Predictive):
         raise TypeError(f"this needs a Predictive; got {type(value).__name__}. Call the posterior first: posterior(x).")
-
-
-def _log_mean_exp(log_values: Tensor, axis: int = 0) -> Tensor:
-    return log_values.logsumexp(axis) - math.log(log_values.shape[axis])

@@ -22,6 +22,7 @@ FLOORS = [
         "scaling",
         "masks",
         "quantiles",
+        "log_densities",
         "chains",
         "convergence",
         "conjugate",

@@ -29,6 +29,10 @@ DISTRIBUTIONS = {
     "delta": dist.Delta(LOCS),
     "poisson": dist.Poisson(LOCS),
     "zero-inflated poisson": dist.ZeroInflatedPoisson(LOCS, gate=torch.full_like(LOCS, 0.3)),
+    "zero-inflated negative binomial": dist.ZeroInflatedNegativeBinomial(
+        torch.tensor(3.0, dtype=torch.float64), logits=LOCS, gate=torch.full_like(LOCS, 0.3)
+    ),
+    "zero-inflated geometric": dist.ZeroInflatedDistribution(dist.Geometric(LOCS / 2), gate=torch.full_like(LOCS, 0.3)),
     "negative binomial": dist.NegativeBinomial(torch.tensor(3.0, dtype=torch.float64), logits=LOCS),
     "binomial": dist.Binomial(7, probs=LOCS / 2),
     "bernoulli": dist.Bernoulli(logits=LOCS),
