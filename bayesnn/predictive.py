@@ -230,8 +230,11 @@ class Predictive(Distribution):
     def entropy(self) -> Tensor:
         r"""Entropy of the mixture in nats ``(N,)``: exact for classes, by quadrature for one real target.
 
-        The quadrature works member by member, :math:`-\frac1S \sum_s \int_0^1 \log p(F_s^{-1}(u)) du`, with
-        100 Gauss-Legendre nodes; its error is about 1e-4 nats.
+        With :math:`H_s` the entropy of member :math:`s`, :math:`F_s` its distribution function and :math:`p` the
+        mixture's density, :math:`\frac1S \sum_s H_s + \frac1S \sum_s \int_0^1 \log (p_s / p)(F_s^{-1}(u)) du`, by 100
+        Gauss-Legendre nodes in double precision. The error is about 1e-4 nats, and none where all members are the same;
+        members a hundred times narrower than others may lie between the nodes of those, and it is then a hundredth of a
+        nat or two.
         """
         if self.event_shape:
             raise NotImplementedError("the joint entropy of several targets has no closed form; use bayesnn.decompose.")
@@ -241,7 +244,7 @@ class Predictive(Distribution):
             return self.mixture.entropy()
         if self.support is not None and self.support.is_discrete:
             raise NotImplementedError("the entropy of a mixture of counts has no closed form; use bayesnn.decompose.")
-        return quantiles.mixture_entropy(self.members)
+        return log_densities.mixture_entropy(self.members)
 
     def _rows(self, index: Any) -> Any:
         if not isinstance(index, int):

@@ -9,11 +9,10 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 from torch.distributions import Beta, Distribution, Gamma, NegativeBinomial, Poisson, StudentT
 
-__all__ = ["cdf", "check_inside", "check_labels", "icdf", "mixture_entropy", "mixture_icdf"]
+__all__ = ["cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
 
 _STEPS = 100
 """Bound on the steps of a search: halving alone needs some 60 in double precision, with Newton's steps 5 to 10."""
@@ -73,15 +72,11 @@ def mixture_icdf(members: Distribution, level: Tensor) -> Tensor:
     return _search(lambda at: cdf(members, at).mean(0), lambda at: members.log_prob(at).exp().mean(0), level, low, high)
 
 
-def mixture_entropy(members: Distribution) -> Tensor:
-    """Differential entropy of the mixture along the first axis, member by member by Gauss-Legendre quadrature."""
-    nodes, weights = leggauss(100)
-    entropy = torch.zeros(members.batch_shape[1:], dtype=members.mean.dtype, device=members.mean.device)
-    for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):  # on (-1, 1), of total weight 2
-        at = icdf(members, torch.full_like(members.mean, (1 + node) / 2))
-        log_density = torch.stack([members.log_prob(y).logsumexp(0) for y in at]) - math.log(len(at))
-        entropy -= weight / 2 * log_density.mean(0)
-    return entropy
+def inside(distribution: Distribution, value: Tensor) -> Tensor:
+    """The value; where rounding took it to an end of the support, where densities may be infinite, the next inside."""
+    low, high = _bounds(distribution, value)
+    lowest = torch.nextafter(low, torch.full_like(low, math.inf)).maximum(low + torch.finfo(value.dtype).tiny)
+    return value.maximum(lowest).minimum(torch.nextafter(high, torch.full_like(high, -math.inf)))
 
 
 def check_labels(y: Tensor, classes: Tensor) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pyro.distributions as dist
 import pytest
+import scipy.special
 import scipy.stats
 import torch
 from torch.distributions import (
@@ -12,12 +13,14 @@ from torch.distributions import (
     Gamma,
     MixtureSameFamily,
     NegativeBinomial,
+    Normal,
     Poisson,
     StudentT,
 )
 
 from bayesnn.log_densities import log_prob
 from bayesnn.predictive import Predictive
+from bayesnn.quantiles import inside
 from bayesnn.streamed import Streamed
 
 RATES = torch.tensor([0.3, 30.0, 1e5, 1e6, 1e7, 1e9])
@@ -86,3 +89,74 @@ def test_gradients_flow_as_the_closed_form_says():
     each = scipy.stats.poisson(rate.detach().numpy().astype(float)).pmf(1.0005e6)
     wanted = each / each.sum() * (1.0005e6 / rate.detach().numpy().astype(float) - 1)
     np.testing.assert_allclose(rate.grad, wanted, rtol=1e-4)
+
+
+# Entropy
+
+ENDS = {
+    "beta near 1": (Beta, [2.0], [0.3]),
+    "beta at 1 but for rounding": (Beta, [2.0], [0.1]),
+    "beta near 0": (Beta, [0.05], [3.0]),
+    "beta at both ends": (Beta, [0.02], [0.03]),
+    "beta of large precision": (Beta, [3e5], [7e5]),
+    "betas": (Beta, [2.0, 2.0], [0.3, 0.1]),
+    "betas alike at 1": (Beta, [2.0, 2.0, 1.0], [0.1, 0.11, 1.0]),
+    "gamma near 0": (Gamma, [0.05], [1.0]),
+    "gammas": (Gamma, [0.05, 0.1, 2.0], [1.0, 2.0, 3.0]),
+    "gammas of large shape": (Gamma, [1e5, 1.01e5], [1.0, 1.0]),
+}
+
+
+def entropy_by_sums(family, first, second):
+    """On a fine grid of the logit of y (of its logarithm, for positive y), where densities have no poles."""
+    w = np.concatenate([np.linspace(-3000, -30, 300_001)[:-1], np.linspace(-30, 30, 600_001),
+                        np.linspace(30, 3000, 300_001)[1:]])  # fmt: skip
+    log_y, log_rest = -np.logaddexp(0, -w), -np.logaddexp(0, w)
+    if family is Gamma:
+        log_y, log_rest = w, np.zeros_like(w)
+    each = []
+    for a, b in zip(first, second, strict=True):
+        if family is Beta:
+            each.append((a - 1) * log_y + (b - 1) * log_rest - scipy.special.betaln(a, b))
+        else:
+            each.append((a - 1) * w - b * np.exp(np.minimum(w, 700)) + a * np.log(b) - scipy.special.gammaln(a))
+    log_density = scipy.special.logsumexp(each, axis=0) - np.log(len(each))
+    chance = np.exp(log_density + log_y + log_rest)
+    assert np.trapezoid(chance, w) == pytest.approx(1, abs=1e-6)
+    return -np.trapezoid(np.where(chance > 0, chance * log_density, 0), w)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("family", "first", "second"), ENDS.values(), ids=ENDS)
+def test_entropy_where_densities_have_poles(family, first, second, kind):
+    parameters = [torch.tensor(values, dtype=kind)[:, None] for values in (first, second)]
+    found = Predictive(family(*parameters)).entropy()
+    assert found.dtype == kind
+    wanted = entropy_by_sums(family, *(values[:, 0].double().numpy() for values in parameters))
+    assert float(found) == pytest.approx(wanted, abs=3e-4, rel=1e-6)
+
+
+def test_entropy_of_families_that_do_not_tell_their_own():
+    """Of a mixture's members torch has none: by quadrature alone."""
+    member = MixtureSameFamily(Categorical(torch.ones(1, 1, 2)), Normal(torch.tensor([[[0.0, 2.0]]]), 1.0))
+    y = np.linspace(-12, 14, 100_001)
+    density = scipy.stats.norm(np.array([0.0, 2.0])[:, None]).pdf(y).mean(0)
+    wanted = np.trapezoid(scipy.special.entr(density), y)
+    assert float(Predictive(member).entropy()) == pytest.approx(wanted, abs=1e-3)
+
+
+@pytest.mark.parametrize("narrow", [1e-2, 1e-3, 1e-4])
+def test_entropy_of_members_of_unlike_widths_is_as_near_as_is_said(narrow):
+    y = np.unique(np.concatenate([np.linspace(-12, 12, 100_001), narrow * np.linspace(-12, 12, 100_001)]))
+    density = scipy.stats.norm(0, np.array([1, narrow])[:, None]).pdf(y).mean(0)
+    wanted = np.trapezoid(scipy.special.entr(density), y)
+    found = Predictive(Normal(torch.zeros(2, 1), torch.tensor([[1.0], [narrow]]))).entropy()
+    assert float(found) == pytest.approx(wanted, abs=0.02)
+
+
+def test_a_value_at_the_end_of_the_support_is_moved_inside():
+    for ours, ends in ((Beta(SHARE, SHARE), (0.0, 1.0)), (Gamma(SHARE, SHARE), (0.0,))):
+        for end in ends:
+            found = inside(ours, torch.full_like(SHARE, end))
+            assert ours.log_prob(found).isfinite().all()
+            torch.testing.assert_close(found, torch.full_like(SHARE, end))
