@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bayesnn.log_densities import log_prob
 from bayesnn.members import in_double
 from bayesnn.predictive import Predictive
 from bayesnn.streamed import blockwise
@@ -69,4 +70,4 @@ def member_log_likelihood(predictive: Predictive, y: Tensor) -> Tensor:
         predictive: Predictions for N inputs.
         y: Their targets, as `Predictive.checked` gives them.
     """
-    return in_double(predictive.members).log_prob(y.double() if y.is_floating_point() else y).movedim(1, 0)
+    return log_prob(in_double(predictive.members), y.double() if y.is_floating_point() else y).movedim(1, 0)

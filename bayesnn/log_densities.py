@@ -18,6 +18,7 @@ from torch.distributions import (
     NegativeBinomial,
     Poisson,
     StudentT,
+    constraints,
 )
 
 from bayesnn import quantiles
@@ -33,15 +34,22 @@ def log_prob(distribution: Distribution, value: Tensor) -> Tensor:
 
     Families whose formula has differences of :math:`\log\Gamma` are computed in double precision: of counts of a
     million those are of size 1e7, and single precision would be a nat off, of a billion thousands. Others are computed
-    as they are.
+    as they are. Outside a member's support the density is 0, its logarithm minus infinity.
 
     Args:
-        distribution: Of any batch and event shape.
+        distribution: Of any batch and event shape, without torch's checks of values.
         value: Values that broadcast against it, in the type of the result.
     """
-    if not _cancels(distribution):
-        return distribution.log_prob(value)
-    return in_double(distribution).log_prob(value.double()).to(value.dtype)
+    if _cancels(distribution):
+        found = in_double(distribution).log_prob(value.double()).to(value.dtype)
+    else:
+        found = distribution.log_prob(value)
+    support = distribution.support
+    if support is None or constraints.is_dependent(support) or marginal(distribution).support is constraints.real:
+        return found
+    if value.ndim < len(distribution.event_shape):
+        value = value.expand(distribution.event_shape)
+    return torch.where(support.check(value), found, -math.inf)
 
 
 def log_mean_exp(log_values: Tensor, axis: int = 0) -> Tensor:

@@ -5,6 +5,7 @@ Stacking draws, picking members, joining batches and moving to a device are then
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily
 
-__all__ = ["concatenate", "in_double", "mapped", "marginal", "stack", "unpack"]
+__all__ = ["concatenate", "in_double", "mapped", "marginal", "stack", "unpack", "unvalidated"]
 
 Pack = Callable[[Sequence[Tensor]], Distribution]
 
@@ -97,6 +98,19 @@ def mapped(function: Callable[[Tensor], Tensor], distribution: Distribution) -> 
 def in_double(distribution: Distribution) -> Distribution:
     """The distribution in double precision; whole numbers stay whole."""
     return mapped(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, distribution)
+
+
+def unvalidated(distribution: Distribution) -> Distribution:
+    """The distribution without torch's checks of values; the one that was passed keeps its own.
+
+    A value may lie within the supports of some members only.
+    """
+    own = copy.copy(distribution)
+    own._validate_args = False
+    for name, part in vars(own).items():
+        if isinstance(part, Distribution):
+            setattr(own, name, unvalidated(part))
+    return own
 
 
 def stack(distributions: Sequence[Distribution]) -> Distribution:

@@ -61,8 +61,8 @@ class Predictive(Distribution):
                 f"the mixture must have batch shape {tuple(members.batch_shape[1:])} and event shape "
                 f"{tuple(members.event_shape)}, as its members have; got {mixture!r}."
             )
-        self._members = self._example = members  # the latter tells the family
-        self.mixture = mixture
+        self._members = self._example = parts.unvalidated(members)  # the latter tells the family
+        self.mixture = None if mixture is None else parts.unvalidated(mixture)
         super().__init__(torch.Size(members.batch_shape[1:]), members.event_shape, validate_args=False)
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import Beta, Distribution, Gamma, NegativeBinomial, Poisson, StudentT
+from torch.distributions import Beta, Distribution, Gamma, MixtureSameFamily, NegativeBinomial, Poisson, StudentT
 
 __all__ = ["cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
 
@@ -168,6 +168,8 @@ def _bracket(distribution: Distribution, level: Tensor) -> tuple[Tensor, Tensor]
         )
     odds = ((1 - level) / level).sqrt()
     low, high = mean - scale * odds, mean + scale / odds
+    first, last = _bounds(distribution, mean)
+    low, high = low.maximum(first), high.minimum(last)
     return (low.floor(), high.ceil()) if _counts(distribution) else (low, high)
 
 
@@ -216,6 +218,10 @@ def _middle(low: Tensor, high: Tensor) -> Tensor:
 
 def _bounds(distribution: Distribution, value: Tensor) -> tuple[Tensor, Tensor]:
     """The ends of the support, infinite where it has none, in the type of ``value``."""
+    if isinstance(distribution, MixtureSameFamily):
+        low, high = _bounds(distribution.component_distribution, value)
+        if not low.ndim and not high.ndim:
+            return low, high
     support = distribution.support
     ends = getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf)
     low, high = (torch.as_tensor(end, dtype=value.dtype, device=value.device) for end in ends)

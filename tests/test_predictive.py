@@ -19,10 +19,13 @@ from torch.distributions import (
     LogNormal,
     MixtureSameFamily,
     Normal,
+    Pareto,
     Poisson,
     StudentT,
+    Uniform,
 )
 
+from bayesnn.inspected import member_log_likelihood
 from bayesnn.predictive import Predictive
 
 S, N, C, D = 4, 5, 3, 2
@@ -115,6 +118,8 @@ def test_leading_axes_of_targets_stay_in_front(shape, name):
 
 @pytest.mark.parametrize("name", ["log_prob", "cdf"])
 def test_a_number_is_the_target_of_every_input(name):
+    if name == "log_prob":
+        close(labels(S, N, D).log_prob(torch.tensor(1)), labels(S, N, D).log_prob(torch.ones(N, D)))
     ask = getattr(predictive_of(Normal, S, N), name)
     close(ask(torch.tensor(0.3)), ask(torch.full((N,), 0.3)))
 
@@ -290,6 +295,39 @@ def test_entropy_of_members_far_apart_is_their_own_and_the_choice_among_them():
     members = Normal(1000 * torch.arange(100.0).double()[:, None], torch.logspace(-1, 1, 100).double()[:, None])
     expected = members.entropy().mean().item() + math.log(100)
     assert Predictive(members).entropy().item() == pytest.approx(expected, abs=1e-2)
+
+
+# Supports
+
+
+def test_a_target_in_the_support_of_some_members_only():
+    low, high = torch.tensor([[0.0, 0.0], [1.0, 3.0]]), torch.tensor([[2.0, 1.0], [5.0, 4.0]])
+    predictive, y = Predictive(Uniform(low, high)), torch.tensor([1.5, 2.0])
+    wanted = torch.tensor([math.log((1 / 2 + 1 / 4) / 2), -math.inf])
+    torch.testing.assert_close(predictive.log_prob(y), wanted)
+    assert member_log_likelihood(predictive, y).exp().tolist() == [[0.5, 0.25], [0.0, 0.0]]
+    torch.testing.assert_close(predictive.cdf(y), torch.tensor([(3 / 4 + 1 / 8) / 2, 0.5]))
+    beyond = Predictive(Pareto(torch.tensor([[1.0], [3.0]]), torch.tensor(2.0)))  # whose formula goes on below
+    assert beyond.log_prob(torch.tensor([2.0])).exp().item() == pytest.approx(2 / 2**3 / 2)
+
+
+def test_an_end_of_the_support_that_has_no_density():
+    predictive = Predictive(LogNormal(torch.zeros(2, 2), 1.0))
+    assert predictive.log_prob(torch.tensor([0.0, 1.0])).exp().tolist() == pytest.approx(
+        [0, 1 / math.sqrt(2 * math.pi)]
+    )
+
+
+def test_members_that_were_passed_keep_their_checks():
+    members = LogNormal(torch.zeros(1, 1), 1.0, validate_args=True)
+    Predictive(members)
+    with pytest.raises(ValueError, match="within the support"):
+        members.log_prob(torch.tensor([[-1.0]]))
+
+
+def test_targets_that_no_member_can_take_are_refused():
+    with pytest.raises(ValueError, match=r"targets must lie in \[0, inf\], the support of LogNormal"):
+        Predictive(LogNormal(torch.zeros(1, 1), 1.0)).log_prob(torch.tensor([-1.0]))
 
 
 # Samples

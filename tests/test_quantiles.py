@@ -5,7 +5,7 @@ import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
-from torch.distributions import Beta, Gamma, NegativeBinomial, Normal, Poisson, StudentT
+from torch.distributions import Beta, Categorical, Gamma, MixtureSameFamily, NegativeBinomial, Normal, Poisson, StudentT
 
 from bayesnn import quantiles
 
@@ -54,6 +54,14 @@ def test_a_quantile_in_a_far_tail():
     below = scipy.stats.gamma([0.02, 0.03]).cdf(float(found))
     assert 0 < float(found) < 1e-40
     np.testing.assert_allclose(below.mean(), 0.05, rtol=1e-9)
+
+
+@pytest.mark.parametrize("level", [1e-3, 0.5, 0.99])
+def test_quantiles_of_members_that_are_mixtures_of_positive_numbers(level):
+    parts = torch.tensor([0.3, 5.0]).double()
+    ours = MixtureSameFamily(Categorical(torch.ones(1, 2)), Gamma(parts[None], torch.ones(1, 2)))
+    found = float(quantiles.icdf(ours, torch.tensor(level, dtype=torch.float64)))
+    np.testing.assert_allclose(scipy.stats.gamma(parts).cdf(found).mean(), level, rtol=1e-9)
 
 
 def test_counts_with_zeros_of_their_own():
