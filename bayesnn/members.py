@@ -6,9 +6,10 @@ Stacking draws, picking members, joining batches and moving to a device are then
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import pyro.distributions as dist
 import torch
@@ -78,8 +79,8 @@ def unpack(distribution: Distribution) -> tuple[list[Tensor], Pack]:
 
 def _options(distribution: Distribution, names: set[str]) -> dict[str, Any] | None:
     """What a distribution was made of besides its named parameters; ``None`` if it does not tell."""
-    options = {}
-    for name, parameter in inspect.signature(type(distribution).__init__).parameters.items():
+    options, kind = {}, cast(Any, type(distribution))
+    for name, parameter in _parameters(kind).items():
         if name in names | {"self", "validate_args"}:
             continue
         if not hasattr(distribution, name) and parameter.default is inspect.Parameter.empty:
@@ -87,6 +88,11 @@ def _options(distribution: Distribution, names: set[str]) -> dict[str, Any] | No
         if hasattr(distribution, name):
             options[name] = getattr(distribution, name)
     return options
+
+
+@functools.cache
+def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(kind.__init__).parameters
 
 
 def mapped(function: Callable[[Tensor], Tensor], distribution: Distribution) -> Distribution:

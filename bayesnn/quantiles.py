@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta, Distribution, Gamma, MixtureSameFamily, NegativeBinomial, Poisson, StudentT
 
-__all__ = ["cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
+__all__ = ["bounds", "cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
 
 _STEPS = 100
 """Bound on the steps of a search: halving alone needs some 60 in double precision, with Newton's steps 5 to 10."""
@@ -24,7 +24,7 @@ def cdf(distribution: Distribution, value: Tensor) -> Tensor:
     Raises:
         NotImplementedError: If the distribution does not tell it.
     """
-    low, high = _bounds(distribution, value)
+    low, high = bounds(distribution, value)
     lowest = low if _counts(distribution) else low + torch.finfo(value.dtype).tiny  # 0 itself may be no value
     chance = _inside_cdf(distribution, value.maximum(lowest).minimum(high))
     chance = torch.where(value < low, torch.zeros_like(chance), chance)
@@ -74,7 +74,7 @@ def mixture_icdf(members: Distribution, level: Tensor) -> Tensor:
 
 def inside(distribution: Distribution, value: Tensor) -> Tensor:
     """The value; where rounding took it to an end of the support, where densities may be infinite, the next inside."""
-    low, high = _bounds(distribution, value)
+    low, high = bounds(distribution, value)
     lowest = torch.nextafter(low, torch.full_like(low, math.inf)).maximum(low + torch.finfo(value.dtype).tiny)
     return value.maximum(lowest).minimum(torch.nextafter(high, torch.full_like(high, -math.inf)))
 
@@ -96,7 +96,7 @@ def check_inside(distribution: Distribution, value: Tensor) -> None:
     Raises:
         ValueError: If one lies outside the support.
     """
-    low, high = _bounds(distribution, value)
+    low, high = bounds(distribution, value)
     if low.ndim or high.ndim:
         return
     if bool(((value < low) | (value > high)).any()):
@@ -168,7 +168,7 @@ def _bracket(distribution: Distribution, level: Tensor) -> tuple[Tensor, Tensor]
         )
     odds = ((1 - level) / level).sqrt()
     low, high = mean - scale * odds, mean + scale / odds
-    first, last = _bounds(distribution, mean)
+    first, last = bounds(distribution, mean)
     low, high = low.maximum(first), high.minimum(last)
     return (low.floor(), high.ceil()) if _counts(distribution) else (low, high)
 
@@ -216,10 +216,10 @@ def _middle(low: Tensor, high: Tensor) -> Tensor:
     return torch.where(low > 0, low.sqrt() * high.sqrt(), (low + high) / 2)
 
 
-def _bounds(distribution: Distribution, value: Tensor) -> tuple[Tensor, Tensor]:
+def bounds(distribution: Distribution, value: Tensor) -> tuple[Tensor, Tensor]:
     """The ends of the support, infinite where it has none, in the type of ``value``."""
     if isinstance(distribution, MixtureSameFamily):
-        low, high = _bounds(distribution.component_distribution, value)
+        low, high = bounds(distribution.component_distribution, value)
         if not low.ndim and not high.ndim:
             return low, high
     support = distribution.support

@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Laplace, Normal, StudentT
 
 from bayesnn.held_out import Posterior, predicted, within
-from bayesnn.members import mapped
 from bayesnn.predictive import Predictive
-from bayesnn.streamed import Streamed
+from bayesnn.streamed import Streamed, in_double
 
 __all__ = ["TemperatureScaled", "temperature_scaled", "tempered"]
 
@@ -207,7 +206,7 @@ def _best(predictive: Predictive, y: Tensor) -> tuple[float, float, float]:
     """The best temperature's logarithm, the mean negative log-likelihood there, and that at 1."""
     from scipy.optimize import minimize_scalar
 
-    exact = _in_double(predictive)
+    exact = in_double(predictive)  # single precision would leave the fourth digit to rounding
 
     def nll(log_temperature: float) -> float:
         return -float(tempered(exact, math.exp(log_temperature)).log_prob(y).mean())
@@ -230,15 +229,3 @@ def _best(predictive: Predictive, y: Tensor) -> tuple[float, float, float]:
     )
     best = min((values[lowest], grid[lowest]), (float(found.fun), float(found.x)))
     return best[1], best[0], values[_GRID // 2]
-
-
-def _in_double(predictive: Predictive) -> Predictive:
-    """Single precision would leave the temperature's fourth digit to rounding."""
-
-    def double(tensor: Tensor) -> Tensor:
-        return tensor.double() if tensor.is_floating_point() else tensor
-
-    if isinstance(predictive, Streamed):
-        return predictive.mapped(_in_double)
-    mixture = None if predictive.mixture is None else mapped(double, predictive.mixture)
-    return Predictive(mapped(double, predictive.members), mixture)

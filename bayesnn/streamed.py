@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesnn import members as parts
-from bayesnn.memory import memory_limit, words
+from bayesnn.memory import memory_limit, put, room_for, words
 from bayesnn.predictive import Predictive
 
-__all__ = ["PredictionPlan", "Streamed", "blockwise", "planned", "predicted"]
+__all__ = ["PredictionPlan", "Streamed", "blockwise", "in_double", "planned", "predicted"]
 
 _BLOCK = 2**24
 """Bytes of the members of one block."""
@@ -79,8 +79,8 @@ class Streamed(Predictive):
             own = [v[rows] if isinstance(v, Tensor) and v.ndim and len(v) == len(self) else v for v in values]
             result = function(block, *own)
             # Small results that outlive a block would lie scattered between its large ones, and memory would grow.
-            found = _for_all(result, len(self)) if found is None else found
-            _put(found, result, rows)
+            found = room_for(result, len(self)) if found is None else found
+            put(found, result, rows)
             start += len(block)
             del block, result
         return found
@@ -189,6 +189,14 @@ def blockwise(function: Callable[..., Any]) -> Callable[..., Any]:
     return through
 
 
+def in_double(predictive: Predictive) -> Predictive:
+    """The predictive with its members, and a mixture known in closed form, in double precision."""
+    if isinstance(predictive, Streamed):
+        return predictive.mapped(in_double)
+    mixture = None if predictive.mixture is None else parts.in_double(predictive.mixture)
+    return Predictive(parts.in_double(predictive.members), mixture)
+
+
 def predicted(
     predict: Callable[[Tensor], Predictive], x: Tensor, memory: str | int | None = None, *, in_blocks: bool = False
 ) -> Predictive:
@@ -270,29 +278,3 @@ def _bytes(few: Predictive) -> int:
     """Bytes of the members of one input."""
     tensors, _ = parts.unpack(few.members)
     return max(1, sum(tensor.numel() * tensor.element_size() for tensor in tensors) // len(few))
-
-
-def _for_all(some: Any, number: int) -> Any:
-    """Room for so many inputs, in the form of what a function gives for some."""
-    if isinstance(some, Tensor):
-        return some.new_empty(number, *some.shape[1:])
-    if isinstance(some, dict):
-        return {name: _for_all(value, number) for name, value in some.items()}
-    return dataclasses.replace(some, **{name: _for_all(value, number) for name, value in _tensors(some).items()})
-
-
-def _put(whole: Any, some: Any, rows: slice) -> None:
-    """Put what a function gives for some inputs into its place."""
-    if isinstance(some, Tensor):
-        whole[rows] = some
-    elif isinstance(some, dict):
-        for name, value in some.items():
-            _put(whole[name], value, rows)
-    else:
-        _put(_tensors(whole), _tensors(some), rows)
-
-
-def _tensors(record: Any) -> dict[str, Tensor]:
-    """The fields of a data class that are tensors."""
-    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
