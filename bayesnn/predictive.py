@@ -72,9 +72,9 @@ class Predictive(Distribution):
     def __len__(self) -> int:
         return self.batch_shape[0]
 
-    def __getitem__(self, index: int | Tensor | slice | Sequence[int]) -> Predictive:
+    def __getitem__(self, index: Any) -> Predictive:
         """The predictive of some of the inputs; one input keeps its axis."""
-        index = self._rows(index)
+        index = parts.rows(index, len(self))
         mixture = None if self.mixture is None else parts.mapped(lambda t: t[index], self.mixture)
         return Predictive(parts.mapped(lambda t: t[:, index], self.members), mixture)
 
@@ -245,13 +245,6 @@ class Predictive(Distribution):
         if self.support is not None and self.support.is_discrete:
             raise NotImplementedError("the entropy of a mixture of counts has no closed form; use bayesnn.decompose.")
         return log_densities.mixture_entropy(self.members)
-
-    def _rows(self, index: Any) -> Any:
-        if not isinstance(index, int):
-            return index
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"there are {len(self)} inputs; got index {index}.")
-        return [index]
 
     def _member_moment(self, name: str) -> Tensor:
         moment = getattr(self.members, name)

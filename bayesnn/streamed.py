@@ -54,7 +54,7 @@ class Streamed(Predictive):
 
     def __getitem__(self, index: Any) -> Predictive:
         """The predictive of some of the inputs; one input keeps its axis."""
-        some = self._x[self._rows(index)]
+        some = self._x[parts.rows(index, len(self))]
         return predicted(self._predict, some, self._limit) if len(some) else self._first[:0]
 
     def blocks(self) -> Iterator[Predictive]:

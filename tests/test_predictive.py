@@ -394,6 +394,31 @@ def test_some_inputs_have_what_the_whole_says_of_them(make, index):
     close(some.log_prob(torch.tensor(1)), predictive.log_prob(torch.tensor(1))[index])
 
 
+@pytest.mark.parametrize("at", [np.int64(3), np.int64(-2), torch.tensor(3), torch.tensor(-2), np.array(3), 3], ids=repr)
+def test_a_whole_number_of_any_kind_keeps_the_axis(at):
+    predictive = predictive_of(Normal, S, N, D)
+    assert predictive[at].batch_shape == (1,)
+    assert torch.equal(predictive[at].mean, predictive.mean[3:4])
+    with pytest.raises(IndexError, match="there are 5 inputs; got index 5"):
+        predictive[at - at + N]
+
+
+@pytest.mark.parametrize("at", [torch.tensor([3]), torch.tensor([False, False, False, True, False]), np.array([3])])
+def test_an_index_with_an_axis_is_no_whole_number(at):
+    assert torch.equal(predictive_of(Normal, S, N)[at].mean, predictive_of(Normal, S, N).mean[3:4])
+
+
+@pytest.mark.parametrize(
+    "at",
+    [(slice(None), 0), (3, 0), 1.5, torch.tensor(1.5), torch.tensor(True), True, np.bool_(True), None, ...,
+     torch.tensor([[1]]), torch.ones(N, D) > 0],
+    ids=str,
+)  # fmt: skip
+def test_an_index_that_is_not_of_inputs_is_refused(at):
+    with pytest.raises(TypeError, match=r"(?s)indexed along its inputs, by a whole number.*; got .*\.mean\[:, 0\]"):
+        predictive_of(Normal, S, N, D)[at]
+
+
 @pytest.mark.parametrize("make", [lambda: predictive_of(Normal, S, N, D), lambda: classes(S, N, C)])
 def test_concatenating_the_parts_gives_the_whole(make):
     predictive = make()

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
@@ -141,7 +142,8 @@ def test_none_of_the_inputs_can_be_taken(name, x):
 def test_an_input_that_is_not_there_is_said(x):
     streamed, held = pair("reals", x)
     for predictive in (streamed, held):
-        assert len(predictive[-1]) == 1
+        for last in (-1, np.int64(22), torch.tensor(22)):
+            same(predictive[last].mean, held.mean[-1:])
         with pytest.raises(IndexError, match=f"there are {N} inputs; got index {N}"):
             predictive[N]
 
