@@ -32,7 +32,8 @@ class Predictive(Distribution):
 
     Raises:
         TypeError: If the members are no distribution.
-        ValueError: If the members have no draw and input axes, or the mixture is not of their shape.
+        ValueError: If the members have no draw and input axes or are of one-hot vectors, or the mixture is not of their
+            shape.
 
     Example:
         >>> members = torch.distributions.Normal(torch.tensor([[0.0], [10.0]]), torch.tensor([[1.0], [3.0]]))
@@ -53,6 +54,11 @@ class Predictive(Distribution):
             )
         if members.batch_shape[0] < 1:
             raise ValueError("a predictive needs one draw at least; got S = 0.")
+        if members.has_enumerate_support and marginal(members).event_shape:
+            raise ValueError(
+                f"members over classes must say one label for each input; got {type(members).__name__}, of vectors "
+                f"{tuple(members.event_shape)}. Write Categorical(logits=members.logits), and y.argmax(-1)."
+            )
         if (
             mixture is not None
             and mixture.batch_shape + mixture.event_shape != members.batch_shape[1:] + members.event_shape

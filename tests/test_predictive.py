@@ -19,6 +19,7 @@ from torch.distributions import (
     LogNormal,
     MixtureSameFamily,
     Normal,
+    OneHotCategorical,
     Pareto,
     Poisson,
     StudentT,
@@ -452,6 +453,13 @@ def test_repr_tells_family_and_shapes():
 def test_members_without_draws_by_inputs_are_refused(shape, words):
     with pytest.raises(ValueError, match=words):
         Predictive(Normal(torch.zeros(shape), 1.0))
+
+
+def test_one_hot_vectors_are_refused():
+    with pytest.raises(
+        ValueError, match=r"one label for each input; got OneHotCategorical.* \(3,\)\. Write Categorical"
+    ):
+        Predictive(OneHotCategorical(logits=random(S, N, C)))
 
 
 def test_members_are_a_distribution_and_devices_are_here():
