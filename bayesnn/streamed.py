@@ -144,6 +144,7 @@ class Streamed(Predictive):
         """Log-density or log-probability of a target for each input ``(N,)``, in nats."""
         if self.has_enumerate_support and not self.event_shape:  # they are kept
             labels = self.checked(value).long()
+            labels = labels if labels.ndim else labels.expand(self.batch_shape)
             return self.log_probs.expand(*labels.shape, -1).gather(-1, labels[..., None])[..., 0]
         return self._at(lambda block, y: block.log_prob(y), self.checked(value))
 
@@ -153,7 +154,8 @@ class Streamed(Predictive):
 
     def icdf(self, value: Tensor | float) -> Tensor:
         """Quantiles of each target dimension for itself, see `Predictive.icdf`."""
-        return self._at(lambda block, level: block.icdf(level), torch.as_tensor(value, device=self.device))
+        level = torch.as_tensor(value, dtype=self._example.mean.dtype, device=self.device)
+        return self._at(lambda block, level: block.icdf(level), level)
 
     def _at(self, function: Callable[[Predictive, Tensor], Tensor], values: Tensor) -> Tensor:
         """A function of targets, with any axes in front of those of the inputs; values without such are handed on."""
