@@ -254,7 +254,7 @@ class Predictive(Distribution):
 
     def _member_moment(self, name: str) -> Tensor:
         moment = getattr(self.members, name)
-        if self.has_enumerate_support and bool(moment.isnan().all()):
+        if self.has_enumerate_support and len(self) and bool(moment.isnan().all()):
             raise NotImplementedError(f"class labels have no {name}; use .probs or .mode.")
         return moment
 
