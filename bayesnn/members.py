@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily
 
-__all__ = ["concatenate", "in_double", "mapped", "marginal", "rows", "stack", "unpack", "unvalidated"]
+__all__ = ["concatenate", "in_double", "mapped", "marginal", "over_classes", "rows", "stack", "unpack", "unvalidated"]
 
 Pack = Callable[[Sequence[Tensor]], Distribution]
 
@@ -100,6 +100,18 @@ def mapped(function: Callable[[Tensor], Tensor], distribution: Distribution) -> 
     """The distribution with ``function`` applied to each of its tensors."""
     tensors, pack = unpack(distribution)
     return pack([function(tensor) for tensor in tensors])
+
+
+def over_classes(distribution: Distribution) -> bool:
+    """Whether every target (each label for itself) is one of the same few values.
+
+    Binomials of totals that differ are not: each has its own, and is a count like others.
+    """
+    each = marginal(distribution)
+    totals = getattr(each, "total_count", None)
+    if not isinstance(totals, Tensor) or not totals.numel():
+        return bool(each.has_enumerate_support)
+    return bool(each.has_enumerate_support) and bool((totals == totals.flatten()[0]).all())
 
 
 def in_double(distribution: Distribution) -> Distribution:

@@ -68,6 +68,7 @@ class Predictive(Distribution):
                 f"{tuple(members.event_shape)}, as its members have; got {mixture!r}."
             )
         self._members = self._example = parts.unvalidated(members)  # the latter tells the family
+        self._over_classes = parts.over_classes(members)
         self.mixture = None if mixture is None else parts.unvalidated(mixture)
         super().__init__(torch.Size(members.batch_shape[1:]), members.event_shape, validate_args=False)
 
@@ -82,7 +83,13 @@ class Predictive(Distribution):
         """The predictive of some of the inputs; one input keeps its axis."""
         index = parts.rows(index, len(self))
         mixture = None if self.mixture is None else parts.mapped(lambda t: t[index], self.mixture)
-        return Predictive(parts.mapped(lambda t: t[:, index], self.members), mixture)
+        return self.of(parts.mapped(lambda t: t[:, index], self.members), mixture)
+
+    def of(self, members: Distribution, mixture: Distribution | None) -> Predictive:
+        """The predictive of other members for targets like these: of one count among many it is no class."""
+        other = Predictive(members, mixture)
+        other._over_classes = self._over_classes
+        return other
 
     @property
     def members(self) -> Distribution:
@@ -103,7 +110,7 @@ class Predictive(Distribution):
         """The same predictive on another device."""
         target = on_device(device, self.device)
         mixture = None if self.mixture is None else parts.mapped(lambda t: t.to(target), self.mixture)
-        return Predictive(parts.mapped(lambda t: t.to(target), self.members), mixture)
+        return self.of(parts.mapped(lambda t: t.to(target), self.members), mixture)
 
     @staticmethod
     def concatenate(predictives: Sequence[Predictive]) -> Predictive:
@@ -114,8 +121,8 @@ class Predictive(Distribution):
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
-        """Whether a target is one of finitely many values."""
-        return bool(marginal(self._example).has_enumerate_support)
+        """Whether a target is one of finitely many values, the same for all inputs."""
+        return self._over_classes
 
     @property
     def support(self) -> constraints.Constraint | None:
@@ -145,7 +152,7 @@ class Predictive(Distribution):
         """
         if not self.has_enumerate_support:
             raise NotImplementedError(
-                "class probabilities need a finite support; this predictive is over real targets."
+                "class probabilities need a finite support; this predictive is over real targets or counts."
             )
         each = marginal(self.members)
         values = each.enumerate_support(expand=False)
@@ -267,16 +274,7 @@ class Predictive(Distribution):
         y = as_values(y, "targets").to(self.device)
         if y.is_floating_point() and bool(y.isnan().any()):
             raise ValueError(f"targets must be numbers; got {int(y.isnan().sum())} NaN. Leave their rows out.")
-        wanted = self.batch_shape + self.event_shape
-        if y.shape == (len(self), 1) and not self.event_shape:
-            y = y[:, 0]
-        elif y.shape == (len(self),) and self.event_shape == (1,):
-            y = y[:, None]
-        if y.ndim and y.shape[-len(wanted) :] != wanted:
-            raise ValueError(
-                f"targets must have one row per input, shape {tuple(wanted)}; got {tuple(y.shape)}. "
-                "Pass the y that belongs to these inputs, (N,) for one target and (N, D) for several."
-            )
+        y = quantiles.as_rows(y, self.batch_shape, self.event_shape)
         if not self.has_enumerate_support:
             return y.to(self._example.mean.dtype)
         classes = marginal(self._example).enumerate_support(expand=False).flatten()

@@ -10,9 +10,18 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import Beta, Distribution, Gamma, MixtureSameFamily, NegativeBinomial, Poisson, StudentT
+from torch.distributions import (
+    Beta,
+    Binomial,
+    Distribution,
+    Gamma,
+    MixtureSameFamily,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+)
 
-__all__ = ["bounds", "cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
+__all__ = ["as_rows", "bounds", "cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
 
 _STEPS = 100
 """Bound on the steps of a search: halving alone needs some 60 in double precision, with Newton's steps 5 to 10."""
@@ -79,6 +88,25 @@ def inside(distribution: Distribution, value: Tensor) -> Tensor:
     return value.maximum(lowest).minimum(torch.nextafter(high, torch.full_like(high, -math.inf)))
 
 
+def as_rows(y: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:
+    """Targets of batch shape ``(N,)``, or further axes in front; one column and a vector are one for one target.
+
+    Raises:
+        ValueError: If there is not one target for each input.
+    """
+    wanted = batch + event
+    if y.shape == (*batch, 1) and not event:
+        y = y[:, 0]
+    elif y.shape == batch and event == (1,):
+        y = y[:, None]
+    if y.ndim and y.shape[-len(wanted) :] != wanted:
+        raise ValueError(
+            f"targets must have one row per input, shape {tuple(wanted)}; got {tuple(y.shape)}. "
+            "Pass the y that belongs to these inputs, (N,) for one target and (N, D) for several."
+        )
+    return y
+
+
 def check_labels(y: Tensor, classes: Tensor) -> None:
     """Refuse labels that are none of the classes."""
     if y.is_floating_point() and not bool((y == y.round()).all()):
@@ -122,6 +150,9 @@ def _inside_cdf(distribution: Distribution, value: Tensor) -> Tensor:
         case NegativeBinomial():
             failure = torch.sigmoid(-distribution.logits)
             return _by_scipy(special.betainc, distribution.total_count, value.floor() + 1, failure)
+        case Binomial():
+            left, failure = distribution.total_count - value.floor(), torch.sigmoid(-distribution.logits)
+            return _by_scipy(special.betainc, left, value.floor() + 1, failure)
         case dist.ZeroInflatedDistribution():
             return distribution.gate + (1 - distribution.gate) * _inside_cdf(distribution.base_dist, value)
     try:

@@ -45,7 +45,7 @@ class Streamed(Predictive):
     def __init__(self, predict: Callable[[Tensor], Predictive], x: Tensor, block: int, limit: int) -> None:
         self._predict, self._x, self._block, self._limit = predict, x, block, limit
         self._first = predict(x[:1])
-        self._example = self._first.members
+        self._example, self._over_classes = self._first.members, self._first.has_enumerate_support
         self.mixture = None
         Distribution.__init__(self, torch.Size([len(x)]), self._first.event_shape, validate_args=False)
 
@@ -196,7 +196,7 @@ def in_double(predictive: Predictive) -> Predictive:
     if isinstance(predictive, Streamed):
         return predictive.mapped(in_double)
     mixture = None if predictive.mixture is None else parts.in_double(predictive.mixture)
-    return Predictive(parts.in_double(predictive.members), mixture)
+    return predictive.of(parts.in_double(predictive.members), mixture)
 
 
 def predicted(

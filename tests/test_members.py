@@ -4,7 +4,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from bayesnn.members import concatenate, mapped, stack, unpack
+from bayesnn.members import concatenate, mapped, over_classes, stack, unpack
 
 S, N = 3, 5
 
@@ -106,3 +106,10 @@ def test_a_distribution_without_named_parameters_is_refused():
     transformed = dist.TransformedDistribution(dist.Normal(LOCS, SCALES), dist.transforms.ExpTransform())
     with pytest.raises(NotImplementedError, match="named parameters; TransformedDistribution has none"):
         unpack(transformed)
+
+
+def test_binomials_are_over_classes_where_their_totals_are_alike():
+    assert over_classes(dist.Binomial(7, probs=LOCS / 2))
+    assert not over_classes(dist.Binomial(torch.arange(1.0, N + 1), probs=LOCS.float() / 2))
+    assert over_classes(dist.Bernoulli(LOCS / 2).to_event(1))
+    assert not over_classes(dist.Normal(LOCS, 1.0))
