@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bayesnn.kinds import unknown_from_ambiguous
@@ -18,6 +19,7 @@ from bayesnn.uncertainty import expected_entropy, mutual_information, scores
 __all__ = ["evaluate", "figures"]
 
 
+@torch.no_grad()
 def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
     """Score a predictive against the truth.
 

@@ -79,6 +79,12 @@ def test_binomials_of_other_totals_are_counts():
         predictive[1].mode  # noqa: B018 - of one count among many it is no class
 
 
+def test_a_predictive_that_carries_a_gradient_has_its_scores():
+    """Torch warns where a number is made of a tensor with one."""
+    carries = Predictive(Normal(LOC.clone().requires_grad_(), SCALE))
+    assert evaluate(carries, TARGETS) == evaluate(REALS, TARGETS)
+
+
 def test_the_crps_of_other_families_is_not_waited_for():
     """Of counts in the millions it would be a sum over all of them."""
     found = evaluate(Predictive(Poisson(torch.full((3, 5), 1e7))), torch.full((5,), 1e7))

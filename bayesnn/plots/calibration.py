@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ _DISTANCE = "#cc79a7"
 """A colour that no part has."""
 
 
+@torch.no_grad()
 def reliability_diagram(
     predictive: Predictive, y: Any, *, num_bins: int = 15, equal_mass: bool = False, ax: Axes | None = None
 ) -> Axes:
@@ -70,6 +72,7 @@ def reliability_diagram(
     return ax
 
 
+@torch.no_grad()
 def pit_histogram(predictive: Predictive, y: Any, *, num_bins: int = 10, ax: Axes | None = None) -> Axes:
     r"""Histogram of the probability integral transform, flat when the predictive is calibrated.
 

@@ -124,6 +124,7 @@ def roc(by_score: Mapping[str, Any], positive: Any, *, ax: Axes | None = None) -
     return ax
 
 
+@torch.no_grad()
 def risk_coverage_curve(
     predictive: Predictive, y: Any, *, names: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:

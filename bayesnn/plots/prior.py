@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,6 +22,7 @@ __all__ = ["prior_functions", "prior_targets"]
 _LEVEL = 0.9
 
 
+@torch.no_grad()
 def prior_functions(
     x: Any,
     predictive: Predictive,
@@ -64,6 +66,7 @@ def prior_functions(
     return ax
 
 
+@torch.no_grad()
 def prior_targets(predictive: Predictive, y: Any = None, *, ax: Axes | None = None) -> Axes:
     """What targets a prior makes beside the data's own: their density; of classes, how sure drawn classifiers are.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from matplotlib.axes import Axes
 
 from bayesnn.plots.canvas import COLOURS, new_axes
@@ -66,6 +67,7 @@ def regression_bands(
     return ax
 
 
+@torch.no_grad()
 def predicted_against_true(predictive: Predictive, y: Any, *, level: float = 0.9, ax: Axes | None = None) -> Axes:
     """Predicted mean and central interval of each input over its true target; right predictions lie on the diagonal.
 
@@ -86,7 +88,7 @@ def predicted_against_true(predictive: Predictive, y: Any, *, level: float = 0.9
     expect_predictive(predictive)
     if predictive.event_shape or predictive.has_enumerate_support:
         raise NotImplementedError("predicted_against_true draws one real target; take one column, or use evaluate.")
-    target = truth(predictive, y).cpu().numpy()
+    target = truth(predictive, y).detach().cpu().numpy()
     ax = new_axes(ax)
     low, high = (end.cpu().numpy() for end in predictive.interval(level))
     mean = predictive.mean.cpu().numpy()
