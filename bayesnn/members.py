@@ -17,7 +17,18 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily
 
-__all__ = ["concatenate", "in_double", "mapped", "marginal", "over_classes", "rows", "stack", "unpack", "unvalidated"]
+__all__ = [
+    "concatenate",
+    "in_double",
+    "mapped",
+    "marginal",
+    "moment",
+    "over_classes",
+    "rows",
+    "stack",
+    "unpack",
+    "unvalidated",
+]
 
 Pack = Callable[[Sequence[Tensor]], Distribution]
 
@@ -114,6 +125,14 @@ def over_classes(distribution: Distribution) -> bool:
     return bool(each.has_enumerate_support) and bool((totals == totals.flatten()[0]).all())
 
 
+def moment(distribution: Distribution, name: str) -> Tensor:
+    """Mean or variance of each member; class labels that are no numbers have none."""
+    found = getattr(distribution, name)
+    if distribution.has_enumerate_support and found.numel() and bool(found.isnan().all()):
+        raise NotImplementedError(f"class labels have no {name}; use .probs or .mode.")
+    return found
+
+
 def in_double(distribution: Distribution) -> Distribution:
     """The distribution in double precision; whole numbers stay whole."""
     return mapped(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, distribution)
@@ -161,17 +180,33 @@ def stack(distributions: Sequence[Distribution]) -> Distribution:
 
 
 def concatenate(distributions: Sequence[Distribution], axis: int) -> Distribution:
-    """One distribution from several of a kind, joined along a batch axis counted from the front."""
-    return _joined(distributions, lambda parts: torch.cat(parts, dim=axis))
+    """One distribution from several of a kind, joined along a batch axis counted from the front.
 
-
-def _joined(distributions: Sequence[Distribution], join: Callable[[list[Tensor]], Tensor]) -> Distribution:
-    if len(distributions) == 1 and join is not torch.stack:
+    Raises:
+        ValueError: If there is none, or they are of several kinds, or shapes that do not go together.
+    """
+    if len(distributions) == 1:
         return distributions[0]
+    return _joined(distributions, lambda parts: torch.cat(parts, dim=axis), axis)
+
+
+def _joined(
+    distributions: Sequence[Distribution], join: Callable[[list[Tensor]], Tensor], axis: int | None = None
+) -> Distribution:
+    if not distributions:
+        raise ValueError("there must be one distribution at least to be joined; got none.")
     kinds = {type(d).__name__ for d in distributions}
     if len(kinds) > 1:
         raise ValueError(f"only distributions of one kind can be joined; got {', '.join(sorted(kinds))}.")
     unpacked = [unpack(d) for d in distributions]
+    for together in zip(*(tensors for tensors, _ in unpacked), strict=True):
+        shapes = {tuple(n for at, n in enumerate(tensor.shape) if at != axis) for tensor in together}
+        if len(shapes) > 1:
+            raise ValueError(
+                "distributions to be joined must have as many draws, target dimensions and classes; got "
+                f"{' and '.join(str(tuple(tensor.shape)) for tensor in together)}. Join what one "
+                "posterior predicted."
+            )
     return unpacked[0][1]([join(list(parts)) for parts in zip(*(tensors for tensors, _ in unpacked), strict=True)])
 
 

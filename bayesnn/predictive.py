@@ -32,8 +32,7 @@ class Predictive(Distribution):
 
     Raises:
         TypeError: If the members are no distribution.
-        ValueError: If the members have no draw and input axes or are of one-hot vectors, or the mixture is not of their
-            shape.
+        ValueError: If the members have no draw and input axes or are one-hot, or the mixture is not of their shape.
 
     Example:
         >>> members = torch.distributions.Normal(torch.tensor([[0.0], [10.0]]), torch.tensor([[1.0], [3.0]]))
@@ -114,7 +113,7 @@ class Predictive(Distribution):
 
     @staticmethod
     def concatenate(predictives: Sequence[Predictive]) -> Predictive:
-        """One predictive over the inputs of several, which must have the same draws."""
+        """One predictive over the inputs of several, one at least, which must have the same draws."""
         closed = [p.mixture for p in predictives if p.mixture is not None]
         mixture = parts.concatenate(closed, axis=0) if len(closed) == len(predictives) else None
         return Predictive(parts.concatenate([p.members for p in predictives], axis=1), mixture)
@@ -169,14 +168,15 @@ class Predictive(Distribution):
         """Mean ``(N,)`` or ``(N, D)``, in the units of ``y``."""
         if self.mixture is not None:
             return self.mixture.mean
-        return self._member_moment("mean").mean(0)
+        return parts.moment(self.members, "mean").mean(0)
 
     @property
     def variance(self) -> Tensor:
         r"""Variance by the law of total variance, :math:`E_s[\sigma_s^2] + Var_s[\mu_s]`, in squared units of ``y``."""
         if self.mixture is not None:
             return self.mixture.variance
-        return self._member_moment("variance").mean(0) + self._member_moment("mean").var(0, correction=0)
+        noise, place = (parts.moment(self.members, name) for name in ("variance", "mean"))
+        return noise.mean(0) + place.var(0, correction=0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density or log-probability of a target for each input ``(N,)``, in nats.
@@ -187,13 +187,18 @@ class Predictive(Distribution):
         quantiles.check_inside(marginal(self.members), self.checked(value))
         if self.mixture is not None:
             return log_densities.log_prob(self.mixture, self.checked(value))
-        return log_mean_exp(log_densities.log_prob(self.members, self._beside_draws(value)), axis=-2)
+        return log_mean_exp(
+            log_densities.log_prob(self.members, quantiles.beside_draws(self.checked(value), len(self.event_shape))),
+            axis=-2,
+        )
 
     def cdf(self, value: Tensor) -> Tensor:
         """Distribution function of each target dimension for itself, shape of ``value``."""
         if self.mixture is not None:
             return quantiles.cdf(marginal(self.mixture), self.checked(value))
-        return quantiles.cdf(marginal(self.members), self._beside_draws(value)).mean(-2 - len(self.event_shape))
+        return quantiles.cdf(
+            marginal(self.members), quantiles.beside_draws(self.checked(value), len(self.event_shape))
+        ).mean(-2 - len(self.event_shape))
 
     def icdf(self, value: Tensor | float) -> Tensor:
         """Quantiles of each target dimension for itself.
@@ -259,12 +264,6 @@ class Predictive(Distribution):
             raise NotImplementedError("the entropy of a mixture of counts has no closed form; use bayesnn.decompose.")
         return log_densities.mixture_entropy(self.members)
 
-    def _member_moment(self, name: str) -> Tensor:
-        moment = getattr(self.members, name)
-        if self.has_enumerate_support and len(self) and bool(moment.isnan().all()):
-            raise NotImplementedError(f"class labels have no {name}; use .probs or .mode.")
-        return moment
-
     def checked(self, y: Tensor) -> Tensor:
         """Targets for these inputs, on their device and in their type; ``(N, 1)`` and ``(N,)`` are one for one target.
 
@@ -281,17 +280,21 @@ class Predictive(Distribution):
         quantiles.check_labels(y, classes)
         return y.to(classes.dtype)
 
-    def _beside_draws(self, value: Tensor) -> Tensor:
-        """Checked values with an axis for the draws in front of the inputs, behind any further leading axes."""
-        value, num_axes = self.checked(value), 1 + len(self.event_shape)
-        return value.unsqueeze(-num_axes - 1) if value.ndim > num_axes else value
 
-
-def expect_predictive(value: object) -> None:
+def expect_predictive(value: object, fewest: int = 0) -> None:
     """Refuse what is no predictive, and say where one comes from.
+
+    Args:
+        value: What was passed.
+        fewest: Inputs that it must have.
 
     Raises:
         TypeError: If it is none.
+        ValueError: If it has fewer inputs.
     """
     if not isinstance(value, Predictive):
         raise TypeError(f"this needs a Predictive; got {type(value).__name__}. Call the posterior first: posterior(x).")
+    if len(value) < fewest:
+        raise ValueError(
+            f"a predictive must have {fewest} input at least for this; got {value!r}. Predict some inputs."
+        )

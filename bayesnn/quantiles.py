@@ -21,7 +21,7 @@ from torch.distributions import (
     StudentT,
 )
 
-__all__ = ["as_rows", "bounds", "cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
+__all__ = ["as_rows", "beside_draws", "bounds", "cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
 
 _STEPS = 100
 """Bound on the steps of a search: halving alone needs some 60 in double precision, with Newton's steps 5 to 10."""
@@ -105,6 +105,11 @@ def as_rows(y: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:
             "Pass the y that belongs to these inputs, (N,) for one target and (N, D) for several."
         )
     return y
+
+
+def beside_draws(values: Tensor, event_dim: int) -> Tensor:
+    """Targets with an axis for the draws in front of the inputs, behind any further leading axes."""
+    return values.unsqueeze(-event_dim - 2) if values.ndim > 1 + event_dim else values
 
 
 def check_labels(y: Tensor, classes: Tensor) -> None:

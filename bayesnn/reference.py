@@ -112,8 +112,8 @@ def predictive_distance(predictive: Predictive, reference: Predictive) -> Distan
         >>> predictive_distance(one, two).per_input["total_variation"]
         tensor([0.2000, 0.0000])
     """
-    expect_predictive(predictive)
-    expect_predictive(reference)
+    expect_predictive(predictive, fewest=1)
+    expect_predictive(reference, fewest=1)
     for_classes = reference.has_enumerate_support
     shapes = [(p.batch_shape + p.event_shape, p.has_enumerate_support, _counts(p)) for p in (predictive, reference)]
     if shapes[0] != shapes[1] or (for_classes and predictive.log_probs.shape != reference.log_probs.shape):

@@ -14,8 +14,9 @@ from made_up import CLASSES, LABELS, LOC, LOGITS, REALS, SCALE, TARGETS, C, N, S
 from sklearn import metrics
 from torch.distributions import Binomial, Independent, Normal, Poisson, StudentT
 
-from bayesnn import decompose
+from bayesnn import decompose, plots
 from bayesnn.evaluation import evaluate
+from bayesnn.metrics.reliability import reliability
 from bayesnn.predictive import Predictive
 from bayesnn.reference import predictive_distance
 from bayesnn.tasks import misclassification, out_of_distribution
@@ -83,6 +84,32 @@ def test_a_predictive_that_carries_a_gradient_has_its_scores():
     """Torch warns where a number is made of a tensor with one."""
     carries = Predictive(Normal(LOC.clone().requires_grad_(), SCALE))
     assert evaluate(carries, TARGETS) == evaluate(REALS, TARGETS)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        evaluate,
+        lambda predictive, y: predictive_distance(predictive, predictive),
+        lambda predictive, y: reliability(predictive, y, equal_mass=True),
+        plots.reliability_diagram,
+        plots.pit_histogram,
+        plots.predicted_against_true,
+        plots.risk_coverage_curve,
+        lambda predictive, y: plots.regression_bands(y, predictive),
+        lambda predictive, y: plots.prior_functions(y, predictive),
+        lambda predictive, y: plots.prior_targets(predictive),
+    ],
+)
+@pytest.mark.parametrize(("predictive", "y"), [(CLASSES, LABELS), (REALS, TARGETS)], ids=["classes", "reals"])
+def test_of_no_inputs_there_is_nothing_to_say(ask, predictive, y):
+    with pytest.raises(ValueError, match="must have 1 input at least for this; got Predictive"):
+        ask(predictive[:0], y[:0])
+
+
+def test_one_input_has_every_score():
+    for predictive, y in ((CLASSES, LABELS), (REALS, TARGETS)):
+        assert all(math.isfinite(value) for value in evaluate(predictive[:1], y[:1]).values())
 
 
 def test_the_crps_of_other_families_is_not_waited_for():

@@ -113,3 +113,24 @@ def test_binomials_are_over_classes_where_their_totals_are_alike():
     assert not over_classes(dist.Binomial(torch.arange(1.0, N + 1), probs=LOCS.float() / 2))
     assert over_classes(dist.Bernoulli(LOCS / 2).to_event(1))
     assert not over_classes(dist.Normal(LOCS, 1.0))
+
+
+NORMAL = dist.Normal(LOCS, SCALES)
+
+
+@pytest.mark.parametrize(
+    ("distributions", "words"),
+    [
+        ([], "one distribution at least to be joined; got none"),
+        ([NORMAL, dist.Laplace(LOCS, SCALES)], "of one kind can be joined; got Laplace, Normal"),
+        ([NORMAL, dist.Normal(LOCS[:2], SCALES[:2])], r"as many draws, .*; got \(3, 5\) and \(2, 5\)\. Join what"),
+        (
+            [dist.Categorical(logits=LOGITS), dist.Categorical(logits=LOGITS[..., :3])],
+            r"target dimensions and classes; got \(3, 5, 4\) and \(3, 5, 3\)",
+        ),
+    ],
+    ids=["none", "kinds", "draws", "classes"],
+)
+def test_what_cannot_be_joined_gets_one_clear_sentence(distributions, words):
+    with pytest.raises(ValueError, match=words):
+        concatenate(distributions, axis=1)

@@ -53,7 +53,7 @@ def reliability_diagram(
         >>> reliability_diagram(predictive, torch.zeros(20, dtype=torch.long)).get_xlabel()
         'confidence'
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     if not predictive.has_enumerate_support:
         raise NotImplementedError("reliability is of classes; these targets are real. Write pit_histogram for them.")
     bins = reliability(predictive, truth(predictive, y), num_bins, equal_mass=equal_mass)
@@ -107,7 +107,7 @@ def pit_histogram(predictive: Predictive, y: Any, *, num_bins: int = 10, ax: Axe
     """
     from scipy.stats import binom
 
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     if num_bins < 1:
         raise ValueError(f"num_bins must be 1 or more; got {num_bins}. Write num_bins=10.")
     target = truth(predictive, y)

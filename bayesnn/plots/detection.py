@@ -150,7 +150,7 @@ def risk_coverage_curve(
         >>> risk_coverage_curve(predictive, torch.zeros(20, dtype=torch.long)).get_ylabel()
         'error rate of what is kept'
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     classes, target = predictive.has_enumerate_support, truth(predictive, y)
     known = all_scores(predictive)
     unknown = [name for name in names or () if name not in known]

@@ -38,7 +38,7 @@ def regression_bands(
             number in each row of both.
         NotImplementedError: If the targets are classes.
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     at = as_line(x, len(predictive))
     if predictive.event_shape not in ((), (1,)):
         raise ValueError(f"regression_bands draws one target; the predictive has {predictive.event_shape[0]}.")
@@ -85,7 +85,7 @@ def predicted_against_true(predictive: Predictive, y: Any, *, level: float = 0.9
         TypeError: If targets are not numbers, or there is no predictive.
         ValueError: If there is not one finite target for each input.
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     if predictive.event_shape or predictive.has_enumerate_support:
         raise NotImplementedError("predicted_against_true draws one real target; take one column, or use evaluate.")
     target = truth(predictive, y).detach().cpu().numpy()
