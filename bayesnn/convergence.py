@@ -10,6 +10,9 @@ from torch import Tensor
 
 __all__ = ["effective_sample_size", "rank_normalised", "rhat"]
 
+_AT_ONCE = 2**20
+"""Numbers whose autocorrelations are held at once."""
+
 _FEWEST = 4
 """Draws a chain must have to be halved, with a variance in each half."""
 
@@ -53,8 +56,9 @@ def effective_sample_size(chains: Tensor) -> Tensor:
     .. math:: S_\mathrm{eff} = \frac{C T}{1 + 2 \sum_t \hat\rho_t},
 
     with :math:`\hat\rho_t` the autocorrelation at lag :math:`t` of the draws' normal scores, which counts what
-    half-chains differ by as correlation, summed as long as pairs of neighbours are positive. It is at most
-    :math:`C T \log_{10} C T`.
+    half-chains differ by as correlation, summed as long as pairs of neighbours are positive, none of them taken for
+    larger than the one before. It is at most :math:`C T \log_{10} C T`, and ArviZ's ``ess(method="bulk")``.
+    Chains of fewer draws than some ten such lags cannot tell how long they are, and it is too large then: see `rhat`.
 
     Args:
         chains: Draws ``(C, T, Q)``: C chains of T draws, 4 at least, of Q quantities.
@@ -67,7 +71,9 @@ def effective_sample_size(chains: Tensor) -> Tensor:
 
     References:
         Vehtari et al. (2021), arXiv:1903.08008, sections 3.2 and 4; Geyer (1992), Practical Markov Chain
-        Monte Carlo, Statistical Science 7(4), section 3.3, for the sum.
+        Monte Carlo, Statistical Science 7(4), section 3.3, for the sum, and section 3.1 for autocovariances divided by
+        the number of draws at every lag: by the number of pairs, long lags of short chains are noise, and the sum ends
+        early.
 
     Example:
         >>> bool(effective_sample_size(torch.randn(4, 500, 1)) > 1000)
@@ -77,12 +83,37 @@ def effective_sample_size(chains: Tensor) -> Tensor:
     half = chains.shape[1] // 2
     halves = torch.cat([chains[:, :half], chains[:, -half:]])
     scores = rank_normalised(halves)
-    # One quantity at a time: Pyro's running minimum takes memory of the draws squared.
-    found = torch.stack([stats.effective_sample_size(scores[..., q]) for q in range(scores.shape[-1])])
-    total = halves.shape[0] * half
-    most = total * math.log10(total)
-    found = torch.where((found <= 0) | (found > most), most, found)
+    size = max(1, _AT_ONCE // scores[..., 0].numel())
+    found = torch.cat([_independent_draws(part) for part in scores.split(size, dim=-1)])
     return torch.where((halves == halves[:1, :1]).flatten(0, 1).all(0), math.nan, found)
+
+
+def _independent_draws(scores: Tensor) -> Tensor:
+    """Of chains ``(C, T, Q)``, two draws at least: as many independent draws would have a mean of that variance."""
+    num_chains, length, _ = scores.shape
+    within = scores.var(1).mean(0)
+    both = within * (length - 1) / length + (scores.mean(1).var(0) if num_chains > 1 else 0.0)
+    rho = 1 - (within - _autocovariance(scores).mean(0)) / both
+    rho[0] = 1
+    pairs = rho[: 2 * max(1, (length - 1) // 2)].unflatten(0, (-1, 2))
+    even, pairs = pairs[:, 0], pairs.sum(1)
+    positive = (pairs > 0).long().cumprod(0)  # up to the first pair that is not
+    if len(pairs) > 1:
+        positive[-1] = 0  # which has none behind it to say whether it is noise
+    last = positive.sum(0, keepdim=True).clamp(max=len(pairs) - 1)
+    # The pair that ends the sum counts by its first lag, once: if that is positive, or the pair is.
+    rest, pair = even.gather(0, last)[0], pairs.gather(0, last)[0]
+    rest = torch.where((rest > 0) | (pair > 0), rest, 0.0) if len(pairs) > 1 else torch.zeros_like(within)
+    time = -1 + 2 * (pairs.cummin(0).values * positive).sum(0) + rest
+    total = num_chains * length
+    return total / time.clamp_min(1 / math.log10(total))
+
+
+def _autocovariance(scores: Tensor) -> Tensor:
+    """At every lag, over the number of draws, ``(C, T, Q)``."""
+    length = scores.shape[1]
+    spectrum = torch.fft.rfft(scores - scores.mean(1, keepdim=True), n=2 * length, dim=1)
+    return torch.fft.irfft(spectrum.abs().square(), n=2 * length, dim=1)[:, :length] / length
 
 
 def rank_normalised(chains: Tensor) -> Tensor:

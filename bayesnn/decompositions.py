@@ -154,11 +154,16 @@ def variance_decomposition(predictive: Predictive) -> Uncertainty:
     Returns:
         ``aleatoric`` (first term) and ``epistemic`` (second), each ``(N,)`` or ``(N, D)``, in squared units of ``y``.
 
+    Raises:
+        NotImplementedError: If the targets are classes that are no numbers.
+
     References:
         Depeweg et al. (2018), Decomposition of Uncertainty in Bayesian Deep Learning for Efficient and
         Risk-sensitive Learning, arXiv:1710.07283.
     """
     members = predictive.members
+    if predictive.has_enumerate_support and len(predictive) and bool(members.variance.isnan().all()):
+        raise NotImplementedError("class labels have no variance; write entropy_decomposition, or decompose.")
     return Uncertainty(members.variance.mean(0), members.mean.var(0, correction=0), "squared units of y")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bayesnn.kinds import unknown_from_ambiguous
@@ -18,6 +19,7 @@ from bayesnn.uncertainty import expected_entropy, mutual_information, scores
 __all__ = ["evaluate", "figures"]
 
 
+@torch.no_grad()
 def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
     """Score a predictive against the truth.
 
@@ -35,7 +37,7 @@ def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
         means over them, or roots of such, in which the one of the largest unit decides: pass them in units alike.
 
     Raises:
-        ValueError: If ``y`` does not have one target for each input.
+        ValueError: If ``y`` does not have one target for each input, or there is no input.
 
     Example:
         >>> import torch
@@ -43,7 +45,7 @@ def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
         >>> evaluate(Predictive(sure), torch.tensor([0]))["accuracy"]
         1.0
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     target = truth(predictive, y)
     found: dict[str, Callable[[Predictive, Tensor], Tensor]]
     if predictive.has_enumerate_support:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bayesnn.members import mapped
+from bayesnn.log_densities import log_prob
+from bayesnn.members import in_double
 from bayesnn.predictive import Predictive
 from bayesnn.streamed import blockwise
 
@@ -69,5 +70,4 @@ def member_log_likelihood(predictive: Predictive, y: Tensor) -> Tensor:
         predictive: Predictions for N inputs.
         y: Their targets, as `Predictive.checked` gives them.
     """
-    members = mapped(lambda t: t.double() if t.is_floating_point() else t, predictive.members)
-    return members.log_prob(y.double() if y.is_floating_point() else y).movedim(1, 0)
+    return log_prob(in_double(predictive.members), y.double() if y.is_floating_point() else y).movedim(1, 0)

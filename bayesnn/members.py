@@ -5,16 +5,30 @@ Stacking draws, picking members, joining batches and moving to a device are then
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily
 
-__all__ = ["concatenate", "mapped", "marginal", "stack", "unpack"]
+__all__ = [
+    "concatenate",
+    "in_double",
+    "mapped",
+    "marginal",
+    "moment",
+    "over_classes",
+    "rows",
+    "stack",
+    "unpack",
+    "unvalidated",
+]
 
 Pack = Callable[[Sequence[Tensor]], Distribution]
 
@@ -51,6 +65,11 @@ def unpack(distribution: Distribution) -> tuple[list[Tensor], Pack]:
             return [*weights, *inner], lambda parts: dist.MixtureSameFamily(
                 pack_weights(parts[:split]), pack_inner(parts[split:])
             )
+        case dist.ZeroInflatedDistribution() if type(distribution) is dist.ZeroInflatedDistribution:  # of any base
+            counts, pack_counts = unpack(distribution.base_dist)
+            return [distribution.gate_logits, *counts], lambda parts: dist.ZeroInflatedDistribution(
+                pack_counts(parts[1:]), gate_logits=parts[0], validate_args=False
+            )
     kind, known = type(distribution), dict(distribution.arg_constraints)
     names = [name for name in known if name not in _REDUNDANT.get(frozenset(known), ())]
     options = _options(distribution, set(known))
@@ -72,8 +91,8 @@ def unpack(distribution: Distribution) -> tuple[list[Tensor], Pack]:
 
 def _options(distribution: Distribution, names: set[str]) -> dict[str, Any] | None:
     """What a distribution was made of besides its named parameters; ``None`` if it does not tell."""
-    options = {}
-    for name, parameter in inspect.signature(type(distribution).__init__).parameters.items():
+    options, kind = {}, cast(Any, type(distribution))
+    for name, parameter in _parameters(kind).items():
         if name in names | {"self", "validate_args"}:
             continue
         if not hasattr(distribution, name) and parameter.default is inspect.Parameter.empty:
@@ -83,10 +102,76 @@ def _options(distribution: Distribution, names: set[str]) -> dict[str, Any] | No
     return options
 
 
+@functools.cache
+def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(kind.__init__).parameters
+
+
 def mapped(function: Callable[[Tensor], Tensor], distribution: Distribution) -> Distribution:
     """The distribution with ``function`` applied to each of its tensors."""
     tensors, pack = unpack(distribution)
     return pack([function(tensor) for tensor in tensors])
+
+
+def over_classes(distribution: Distribution) -> bool:
+    """Whether every target (each label for itself) is one of the same few values.
+
+    Binomials of totals that differ are not: each has its own, and is a count like others.
+    """
+    each = marginal(distribution)
+    totals = getattr(each, "total_count", None)
+    if not isinstance(totals, Tensor) or not totals.numel():
+        return bool(each.has_enumerate_support)
+    return bool(each.has_enumerate_support) and bool((totals == totals.flatten()[0]).all())
+
+
+def moment(distribution: Distribution, name: str) -> Tensor:
+    """Mean or variance of each member; class labels that are no numbers have none."""
+    found = getattr(distribution, name)
+    if distribution.has_enumerate_support and found.numel() and bool(found.isnan().all()):
+        raise NotImplementedError(f"class labels have no {name}; use .probs or .mode.")
+    return found
+
+
+def in_double(distribution: Distribution) -> Distribution:
+    """The distribution in double precision; whole numbers stay whole."""
+    return mapped(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, distribution)
+
+
+def rows(index: Any, number: int) -> Any:
+    """An index of some of so many inputs that keeps their axis: of a whole number, also numpy's or torch's, a list.
+
+    Raises:
+        TypeError: If it is none, or goes along further axes.
+        IndexError: If there is no such input.
+    """
+    if getattr(index, "ndim", 0) == 1 or isinstance(index, slice | list | range):
+        return index
+    try:
+        if getattr(index, "ndim", 0) > 1 or str(getattr(index, "dtype", type(index).__name__)).endswith("bool"):
+            raise TypeError
+        at = operator.index(index)
+    except TypeError:
+        raise TypeError(
+            "a predictive is indexed along its inputs, by a whole number, a slice, a list of whole numbers or a mask "
+            f"(N,); got {index!r}. Of several targets take a column of the answer: predictive[:10].mean[:, 0]."
+        ) from None
+    if not -number <= at < number:
+        raise IndexError(f"there are {number} inputs; got index {at}.")
+    return [at]
+
+
+def unvalidated(distribution: Distribution) -> Distribution:
+    """The distribution without torch's checks of values; the one that was passed keeps its own.
+
+    A value may lie within the supports of some members only.
+    """
+    own = copy.copy(distribution)
+    own._validate_args = False
+    for name, part in vars(own).items():
+        if isinstance(part, Distribution):
+            setattr(own, name, unvalidated(part))
+    return own
 
 
 def stack(distributions: Sequence[Distribution]) -> Distribution:
@@ -95,17 +180,33 @@ def stack(distributions: Sequence[Distribution]) -> Distribution:
 
 
 def concatenate(distributions: Sequence[Distribution], axis: int) -> Distribution:
-    """One distribution from several of a kind, joined along a batch axis counted from the front."""
-    return _joined(distributions, lambda parts: torch.cat(parts, dim=axis))
+    """One distribution from several of a kind, joined along a batch axis counted from the front.
 
-
-def _joined(distributions: Sequence[Distribution], join: Callable[[list[Tensor]], Tensor]) -> Distribution:
-    if len(distributions) == 1 and join is not torch.stack:
+    Raises:
+        ValueError: If there is none, or they are of several kinds, or shapes that do not go together.
+    """
+    if len(distributions) == 1:
         return distributions[0]
+    return _joined(distributions, lambda parts: torch.cat(parts, dim=axis), axis)
+
+
+def _joined(
+    distributions: Sequence[Distribution], join: Callable[[list[Tensor]], Tensor], axis: int | None = None
+) -> Distribution:
+    if not distributions:
+        raise ValueError("there must be one distribution at least to be joined; got none.")
     kinds = {type(d).__name__ for d in distributions}
     if len(kinds) > 1:
         raise ValueError(f"only distributions of one kind can be joined; got {', '.join(sorted(kinds))}.")
     unpacked = [unpack(d) for d in distributions]
+    for together in zip(*(tensors for tensors, _ in unpacked), strict=True):
+        shapes = {tuple(n for at, n in enumerate(tensor.shape) if at != axis) for tensor in together}
+        if len(shapes) > 1:
+            raise ValueError(
+                "distributions to be joined must have as many draws, target dimensions and classes; got "
+                f"{' and '.join(str(tuple(tensor.shape)) for tensor in together)}. Join what one "
+                "posterior predicted."
+            )
     return unpacked[0][1]([join(list(parts)) for parts in zip(*(tensors for tensors, _ in unpacked), strict=True)])
 
 
@@ -113,6 +214,7 @@ _REDUNDANT: dict[frozenset[str], tuple[str, ...]] = {
     frozenset({"probs", "logits"}): ("probs",),
     frozenset({"total_count", "probs", "logits"}): ("probs",),
     frozenset({"rate", "gate", "gate_logits"}): ("gate",),
+    frozenset({"total_count", "probs", "logits", "gate", "gate_logits"}): ("probs", "gate"),
     frozenset({"loc", "covariance_matrix", "precision_matrix", "scale_tril"}): (
         "covariance_matrix",
         "precision_matrix",

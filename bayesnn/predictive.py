@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from bayesnn import log_densities, quantiles
 from bayesnn import members as parts
-from bayesnn import quantiles
 from bayesnn.data import as_values, on_device
+from bayesnn.log_densities import log_mean_exp
 from bayesnn.members import marginal
 
 __all__ = ["Predictive", "expect_predictive"]
@@ -32,7 +32,7 @@ class Predictive(Distribution):
 
     Raises:
         TypeError: If the members are no distribution.
-        ValueError: If the members have no draw and input axes, or the mixture is not of their shape.
+        ValueError: If the members have no draw and input axes or are one-hot, or the mixture is not of their shape.
 
     Example:
         >>> members = torch.distributions.Normal(torch.tensor([[0.0], [10.0]]), torch.tensor([[1.0], [3.0]]))
@@ -53,6 +53,11 @@ class Predictive(Distribution):
             )
         if members.batch_shape[0] < 1:
             raise ValueError("a predictive needs one draw at least; got S = 0.")
+        if members.has_enumerate_support and marginal(members).event_shape:
+            raise ValueError(
+                f"members over classes must say one label for each input; got {type(members).__name__}, of vectors "
+                f"{tuple(members.event_shape)}. Write Categorical(logits=members.logits), and y.argmax(-1)."
+            )
         if (
             mixture is not None
             and mixture.batch_shape + mixture.event_shape != members.batch_shape[1:] + members.event_shape
@@ -61,8 +66,9 @@ class Predictive(Distribution):
                 f"the mixture must have batch shape {tuple(members.batch_shape[1:])} and event shape "
                 f"{tuple(members.event_shape)}, as its members have; got {mixture!r}."
             )
-        self._members = self._example = members  # the latter tells the family
-        self.mixture = mixture
+        self._members = self._example = parts.unvalidated(members)  # the latter tells the family
+        self._over_classes = parts.over_classes(members)
+        self.mixture = None if mixture is None else parts.unvalidated(mixture)
         super().__init__(torch.Size(members.batch_shape[1:]), members.event_shape, validate_args=False)
 
     def __repr__(self) -> str:
@@ -72,11 +78,17 @@ class Predictive(Distribution):
     def __len__(self) -> int:
         return self.batch_shape[0]
 
-    def __getitem__(self, index: int | Tensor | slice | Sequence[int]) -> Predictive:
+    def __getitem__(self, index: Any) -> Predictive:
         """The predictive of some of the inputs; one input keeps its axis."""
-        index = self._rows(index)
+        index = parts.rows(index, len(self))
         mixture = None if self.mixture is None else parts.mapped(lambda t: t[index], self.mixture)
-        return Predictive(parts.mapped(lambda t: t[:, index], self.members), mixture)
+        return self.of(parts.mapped(lambda t: t[:, index], self.members), mixture)
+
+    def of(self, members: Distribution, mixture: Distribution | None) -> Predictive:
+        """The predictive of other members for targets like these: of one count among many it is no class."""
+        other = Predictive(members, mixture)
+        other._over_classes = self._over_classes
+        return other
 
     @property
     def members(self) -> Distribution:
@@ -97,19 +109,19 @@ class Predictive(Distribution):
         """The same predictive on another device."""
         target = on_device(device, self.device)
         mixture = None if self.mixture is None else parts.mapped(lambda t: t.to(target), self.mixture)
-        return Predictive(parts.mapped(lambda t: t.to(target), self.members), mixture)
+        return self.of(parts.mapped(lambda t: t.to(target), self.members), mixture)
 
     @staticmethod
     def concatenate(predictives: Sequence[Predictive]) -> Predictive:
-        """One predictive over the inputs of several, which must have the same draws."""
+        """One predictive over the inputs of several, one at least, which must have the same draws."""
         closed = [p.mixture for p in predictives if p.mixture is not None]
         mixture = parts.concatenate(closed, axis=0) if len(closed) == len(predictives) else None
         return Predictive(parts.concatenate([p.members for p in predictives], axis=1), mixture)
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
-        """Whether a target is one of finitely many values."""
-        return bool(marginal(self._example).has_enumerate_support)
+        """Whether a target is one of finitely many values, the same for all inputs."""
+        return self._over_classes
 
     @property
     def support(self) -> constraints.Constraint | None:
@@ -124,7 +136,7 @@ class Predictive(Distribution):
     @property
     def log_probs(self) -> Tensor:
         """Log-probability of each class ``(N, C)``; in nats. Finite support only."""
-        return _log_mean_exp(self.member_log_probs)
+        return log_mean_exp(self.member_log_probs)
 
     @property
     def probs(self) -> Tensor:
@@ -139,10 +151,11 @@ class Predictive(Distribution):
         """
         if not self.has_enumerate_support:
             raise NotImplementedError(
-                "class probabilities need a finite support; this predictive is over real targets."
+                "class probabilities need a finite support; this predictive is over real targets or counts."
             )
         each = marginal(self.members)
-        return torch.stack([each.log_prob(value) for value in each.enumerate_support(expand=False)], dim=-1)
+        values = each.enumerate_support(expand=False)
+        return torch.stack([log_densities.log_prob(each, value) for value in values], dim=-1)
 
     @property
     def mode(self) -> Tensor:
@@ -155,14 +168,15 @@ class Predictive(Distribution):
         """Mean ``(N,)`` or ``(N, D)``, in the units of ``y``."""
         if self.mixture is not None:
             return self.mixture.mean
-        return self._member_moment("mean").mean(0)
+        return parts.moment(self.members, "mean").mean(0)
 
     @property
     def variance(self) -> Tensor:
         r"""Variance by the law of total variance, :math:`E_s[\sigma_s^2] + Var_s[\mu_s]`, in squared units of ``y``."""
         if self.mixture is not None:
             return self.mixture.variance
-        return self._member_moment("variance").mean(0) + self._member_moment("mean").var(0, correction=0)
+        noise, place = (parts.moment(self.members, name) for name in ("variance", "mean"))
+        return noise.mean(0) + place.var(0, correction=0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density or log-probability of a target for each input ``(N,)``, in nats.
@@ -172,14 +186,19 @@ class Predictive(Distribution):
         """
         quantiles.check_inside(marginal(self.members), self.checked(value))
         if self.mixture is not None:
-            return self.mixture.log_prob(self.checked(value))
-        return _log_mean_exp(self.members.log_prob(self._beside_draws(value)), axis=-2)
+            return log_densities.log_prob(self.mixture, self.checked(value))
+        return log_mean_exp(
+            log_densities.log_prob(self.members, quantiles.beside_draws(self.checked(value), len(self.event_shape))),
+            axis=-2,
+        )
 
     def cdf(self, value: Tensor) -> Tensor:
         """Distribution function of each target dimension for itself, shape of ``value``."""
         if self.mixture is not None:
             return quantiles.cdf(marginal(self.mixture), self.checked(value))
-        return quantiles.cdf(marginal(self.members), self._beside_draws(value)).mean(-2 - len(self.event_shape))
+        return quantiles.cdf(
+            marginal(self.members), quantiles.beside_draws(self.checked(value), len(self.event_shape))
+        ).mean(-2 - len(self.event_shape))
 
     def icdf(self, value: Tensor | float) -> Tensor:
         """Quantiles of each target dimension for itself.
@@ -229,8 +248,11 @@ class Predictive(Distribution):
     def entropy(self) -> Tensor:
         r"""Entropy of the mixture in nats ``(N,)``: exact for classes, by quadrature for one real target.
 
-        The quadrature works member by member, :math:`-\frac1S \sum_s \int_0^1 \log p(F_s^{-1}(u)) du`, with
-        100 Gauss-Legendre nodes; its error is about 1e-4 nats.
+        With :math:`H_s` the entropy of member :math:`s`, :math:`F_s` its distribution function and :math:`p` the
+        mixture's density, :math:`\frac1S \sum_s H_s + \frac1S \sum_s \int_0^1 \log (p_s / p)(F_s^{-1}(u)) du`, by 100
+        Gauss-Legendre nodes in double precision. The error is about 1e-4 nats, and none where all members are the same;
+        members a hundred times narrower than others may lie between the nodes of those, and it is then a hundredth of a
+        nat or two.
         """
         if self.event_shape:
             raise NotImplementedError("the joint entropy of several targets has no closed form; use bayesnn.decompose.")
@@ -240,20 +262,7 @@ class Predictive(Distribution):
             return self.mixture.entropy()
         if self.support is not None and self.support.is_discrete:
             raise NotImplementedError("the entropy of a mixture of counts has no closed form; use bayesnn.decompose.")
-        return quantiles.mixture_entropy(self.members)
-
-    def _rows(self, index: Any) -> Any:
-        if not isinstance(index, int):
-            return index
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"there are {len(self)} inputs; got index {index}.")
-        return [index]
-
-    def _member_moment(self, name: str) -> Tensor:
-        moment = getattr(self.members, name)
-        if self.has_enumerate_support and bool(moment.isnan().all()):
-            raise NotImplementedError(f"class labels have no {name}; use .probs or .mode.")
-        return moment
+        return log_densities.mixture_entropy(self.members)
 
     def checked(self, y: Tensor) -> Tensor:
         """Targets for these inputs, on their device and in their type; ``(N, 1)`` and ``(N,)`` are one for one target.
@@ -264,37 +273,28 @@ class Predictive(Distribution):
         y = as_values(y, "targets").to(self.device)
         if y.is_floating_point() and bool(y.isnan().any()):
             raise ValueError(f"targets must be numbers; got {int(y.isnan().sum())} NaN. Leave their rows out.")
-        wanted = self.batch_shape + self.event_shape
-        if y.shape == (len(self), 1) and not self.event_shape:
-            y = y[:, 0]
-        elif y.shape == (len(self),) and self.event_shape == (1,):
-            y = y[:, None]
-        if y.ndim and y.shape[-len(wanted) :] != wanted:
-            raise ValueError(
-                f"targets must have one row per input, shape {tuple(wanted)}; got {tuple(y.shape)}. "
-                "Pass the y that belongs to these inputs, (N,) for one target and (N, D) for several."
-            )
+        y = quantiles.as_rows(y, self.batch_shape, self.event_shape)
         if not self.has_enumerate_support:
             return y.to(self._example.mean.dtype)
         classes = marginal(self._example).enumerate_support(expand=False).flatten()
         quantiles.check_labels(y, classes)
         return y.to(classes.dtype)
 
-    def _beside_draws(self, value: Tensor) -> Tensor:
-        """Checked values with an axis for the draws in front of the inputs, behind any further leading axes."""
-        value, num_axes = self.checked(value), 1 + len(self.event_shape)
-        return value.unsqueeze(-num_axes - 1) if value.ndim > num_axes else value
 
-
-def expect_predictive(value: object) -> None:
+def expect_predictive(value: object, fewest: int = 0) -> None:
     """Refuse what is no predictive, and say where one comes from.
+
+    Args:
+        value: What was passed.
+        fewest: Inputs that it must have.
 
     Raises:
         TypeError: If it is none.
+        ValueError: If it has fewer inputs.
     """
     if not isinstance(value, Predictive):
         raise TypeError(f"this needs a Predictive; got {type(value).__name__}. Call the posterior first: posterior(x).")
-
-
-def _log_mean_exp(log_values: Tensor, axis: int = 0) -> Tensor:
-    return log_values.logsumexp(axis) - math.log(log_values.shape[axis])
+    if len(value) < fewest:
+        raise ValueError(
+            f"a predictive must have {fewest} input at least for this; got {value!r}. Predict some inputs."
+        )

@@ -9,11 +9,19 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from numpy.polynomial.legendre import leggauss
 from torch import Tensor
-from torch.distributions import Beta, Distribution, Gamma, NegativeBinomial, Poisson, StudentT
+from torch.distributions import (
+    Beta,
+    Binomial,
+    Distribution,
+    Gamma,
+    MixtureSameFamily,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+)
 
-__all__ = ["cdf", "check_inside", "check_labels", "icdf", "mixture_entropy", "mixture_icdf"]
+__all__ = ["as_rows", "beside_draws", "bounds", "cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
 
 _STEPS = 100
 """Bound on the steps of a search: halving alone needs some 60 in double precision, with Newton's steps 5 to 10."""
@@ -25,7 +33,7 @@ def cdf(distribution: Distribution, value: Tensor) -> Tensor:
     Raises:
         NotImplementedError: If the distribution does not tell it.
     """
-    low, high = _bounds(distribution, value)
+    low, high = bounds(distribution, value)
     lowest = low if _counts(distribution) else low + torch.finfo(value.dtype).tiny  # 0 itself may be no value
     chance = _inside_cdf(distribution, value.maximum(lowest).minimum(high))
     chance = torch.where(value < low, torch.zeros_like(chance), chance)
@@ -73,15 +81,35 @@ def mixture_icdf(members: Distribution, level: Tensor) -> Tensor:
     return _search(lambda at: cdf(members, at).mean(0), lambda at: members.log_prob(at).exp().mean(0), level, low, high)
 
 
-def mixture_entropy(members: Distribution) -> Tensor:
-    """Differential entropy of the mixture along the first axis, member by member by Gauss-Legendre quadrature."""
-    nodes, weights = leggauss(100)
-    entropy = torch.zeros(members.batch_shape[1:], dtype=members.mean.dtype, device=members.mean.device)
-    for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):  # on (-1, 1), of total weight 2
-        at = icdf(members, torch.full_like(members.mean, (1 + node) / 2))
-        log_density = torch.stack([members.log_prob(y).logsumexp(0) for y in at]) - math.log(len(at))
-        entropy -= weight / 2 * log_density.mean(0)
-    return entropy
+def inside(distribution: Distribution, value: Tensor) -> Tensor:
+    """The value; where rounding took it to an end of the support, where densities may be infinite, the next inside."""
+    low, high = bounds(distribution, value)
+    lowest = torch.nextafter(low, torch.full_like(low, math.inf)).maximum(low + torch.finfo(value.dtype).tiny)
+    return value.maximum(lowest).minimum(torch.nextafter(high, torch.full_like(high, -math.inf)))
+
+
+def as_rows(y: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:
+    """Targets of batch shape ``(N,)``, or further axes in front; one column and a vector are one for one target.
+
+    Raises:
+        ValueError: If there is not one target for each input.
+    """
+    wanted = batch + event
+    if y.shape == (*batch, 1) and not event:
+        y = y[:, 0]
+    elif y.shape == batch and event == (1,):
+        y = y[:, None]
+    if y.ndim and y.shape[-len(wanted) :] != wanted:
+        raise ValueError(
+            f"targets must have one row per input, shape {tuple(wanted)}; got {tuple(y.shape)}. "
+            "Pass the y that belongs to these inputs, (N,) for one target and (N, D) for several."
+        )
+    return y
+
+
+def beside_draws(values: Tensor, event_dim: int) -> Tensor:
+    """Targets with an axis for the draws in front of the inputs, behind any further leading axes."""
+    return values.unsqueeze(-event_dim - 2) if values.ndim > 1 + event_dim else values
 
 
 def check_labels(y: Tensor, classes: Tensor) -> None:
@@ -101,7 +129,7 @@ def check_inside(distribution: Distribution, value: Tensor) -> None:
     Raises:
         ValueError: If one lies outside the support.
     """
-    low, high = _bounds(distribution, value)
+    low, high = bounds(distribution, value)
     if low.ndim or high.ndim:
         return
     if bool(((value < low) | (value > high)).any()):
@@ -127,6 +155,9 @@ def _inside_cdf(distribution: Distribution, value: Tensor) -> Tensor:
         case NegativeBinomial():
             failure = torch.sigmoid(-distribution.logits)
             return _by_scipy(special.betainc, distribution.total_count, value.floor() + 1, failure)
+        case Binomial():
+            left, failure = distribution.total_count - value.floor(), torch.sigmoid(-distribution.logits)
+            return _by_scipy(special.betainc, left, value.floor() + 1, failure)
         case dist.ZeroInflatedDistribution():
             return distribution.gate + (1 - distribution.gate) * _inside_cdf(distribution.base_dist, value)
     try:
@@ -173,6 +204,8 @@ def _bracket(distribution: Distribution, level: Tensor) -> tuple[Tensor, Tensor]
         )
     odds = ((1 - level) / level).sqrt()
     low, high = mean - scale * odds, mean + scale / odds
+    first, last = bounds(distribution, mean)
+    low, high = low.maximum(first), high.minimum(last)
     return (low.floor(), high.ceil()) if _counts(distribution) else (low, high)
 
 
@@ -219,8 +252,12 @@ def _middle(low: Tensor, high: Tensor) -> Tensor:
     return torch.where(low > 0, low.sqrt() * high.sqrt(), (low + high) / 2)
 
 
-def _bounds(distribution: Distribution, value: Tensor) -> tuple[Tensor, Tensor]:
+def bounds(distribution: Distribution, value: Tensor) -> tuple[Tensor, Tensor]:
     """The ends of the support, infinite where it has none, in the type of ``value``."""
+    if isinstance(distribution, MixtureSameFamily):
+        low, high = bounds(distribution.component_distribution, value)
+        if not low.ndim and not high.ndim:
+            return low, high
     support = distribution.support
     ends = getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf)
     low, high = (torch.as_tensor(end, dtype=value.dtype, device=value.device) for end in ends)

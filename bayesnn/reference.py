@@ -9,15 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayesnn import quantiles
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.streamed import in_double
 from bayesnn.tables import html_table, json_text, text_table
 from bayesnn.uncertainty import decompose
 
 __all__ = ["Distance", "predictive_distance"]
 
-_POINTS = 801
 _TAIL = 1e-4
 """Probability beyond either end of the grid on which two densities are compared."""
+
+_LEVELS, _BETWEEN = 51, 8
+"""Quantiles of each that the grid goes through, and its steps from one of them to the next."""
 
 _AT_ONCE = 100
 _MOST_COUNTS = 20_000
@@ -79,8 +83,10 @@ def predictive_distance(predictive: Predictive, reference: Predictive) -> Distan
     .. math:: W_1 = \int |F(y) - R(y)| \, dy, \qquad \mathrm{KL} = \int r(y) \log (r(y) / p(y)) \, dy,
 
     the Wasserstein distance in units of ``y``, and the same in standard deviations of the reference; by the trapezoid
-    rule over 801 points between the outermost 0.01 % quantiles, with an error of about a thousandth of a standard
-    deviation, and of a thousandth of a nat, where tails are like a normal's. The divergence is of one real target only.
+    rule over some 800 points that follow the quantiles of both between the outermost 0.01 %, in double precision, the
+    divergence over :math:`R(y)` between the reference's own. The error is about a thousandth of a standard deviation,
+    and of a nat or of the divergence itself, where tails are like a normal's. The divergence is of one real target
+    only, and infinite where the reference has targets that the predictive cannot have.
 
     Args:
         predictive: Predictions for N inputs.
@@ -106,10 +112,10 @@ def predictive_distance(predictive: Predictive, reference: Predictive) -> Distan
         >>> predictive_distance(one, two).per_input["total_variation"]
         tensor([0.2000, 0.0000])
     """
-    expect_predictive(predictive)
-    expect_predictive(reference)
+    expect_predictive(predictive, fewest=1)
+    expect_predictive(reference, fewest=1)
     for_classes = reference.has_enumerate_support
-    shapes = [(p.batch_shape + p.event_shape, p.has_enumerate_support) for p in (predictive, reference)]
+    shapes = [(p.batch_shape + p.event_shape, p.has_enumerate_support, _counts(p)) for p in (predictive, reference)]
     if shapes[0] != shapes[1] or (for_classes and predictive.log_probs.shape != reference.log_probs.shape):
         raise ValueError(
             f"both must predict the same targets of the same inputs; got {predictive!r} and {reference!r}. Call both "
@@ -145,28 +151,64 @@ def _of_classes(predictive: Predictive, reference: Predictive) -> dict[str, Tens
 
 
 def _of_reals(predictive: Predictive, reference: Predictive) -> dict[str, Tensor]:
+    kind = reference.mean.dtype
+    predictive, reference = in_double(predictive), in_double(reference)
+    grid = _whole(predictive, reference) if _counts(reference) else _grid(predictive, reference)
+    gap = (_cdf(predictive, grid) - _cdf(reference, grid)).abs()
+    distance = gap.sum(0) if _counts(reference) else torch.trapezoid(gap, grid, dim=0)
+    figures = {"wasserstein": distance, "wasserstein_relative": distance / reference.variance.sqrt()}
+    if not _counts(reference) and not reference.event_shape:
+        grid = grid.clamp(reference.icdf(_TAIL), reference.icdf(1 - _TAIL))
+        log_p, log_r = (torch.stack([_log_density(p, at) for at in grid]) for p in (predictive, reference))
+        figures["kl"] = _divergence(log_p, log_r, _cdf(reference, grid))
+    return {name: figure.to(kind) for name, figure in figures.items()}
+
+
+def _counts(predictive: Predictive) -> bool:
+    return predictive.support is not None and bool(predictive.support.is_discrete)
+
+
+def _whole(predictive: Predictive, reference: Predictive) -> Tensor:
+    """All counts between the outermost quantiles."""
     low = torch.minimum(predictive.icdf(_TAIL), reference.icdf(_TAIL))
     high = torch.maximum(predictive.icdf(1 - _TAIL), reference.icdf(1 - _TAIL))
-    counts = reference.support is not None and reference.support.is_discrete
-    if counts:
-        size = int((high - low).max()) + 2
-        if size > _MOST_COUNTS:
-            raise ValueError(
-                f"counts must lie within {_MOST_COUNTS} of each other to be summed over; got a range of {size}. Take "
-                "fewer inputs, or those that are alike."
-            )
-        steps = torch.arange(size, dtype=low.dtype, device=low.device).reshape(-1, *[1] * low.ndim)
-        grid = low + steps
-    else:
-        steps = torch.linspace(0, 1, _POINTS, dtype=low.dtype, device=low.device).reshape(-1, *[1] * low.ndim)
-        grid = low + (high - low) * steps
-    gap = (_cdf(predictive, grid) - _cdf(reference, grid)).abs()
-    distance = gap.sum(0) if counts else torch.trapezoid(gap, grid, dim=0)
-    figures = {"wasserstein": distance, "wasserstein_relative": distance / reference.variance.sqrt()}
-    if not counts and not reference.event_shape:
-        log_p, log_r = (torch.stack([p.log_prob(at) for at in grid]) for p in (predictive, reference))
-        figures["kl"] = torch.trapezoid(log_r.exp() * (log_r - log_p), grid, dim=0)
-    return figures
+    size = int((high - low).max()) + 2
+    if size > _MOST_COUNTS:
+        raise ValueError(
+            f"counts must lie within {_MOST_COUNTS} of each other to be summed over; got a range of {size}. Take "
+            "fewer inputs, or those that are alike."
+        )
+    return low + torch.arange(size, dtype=low.dtype, device=low.device).reshape(-1, *[1] * low.ndim)
+
+
+def _grid(predictive: Predictive, reference: Predictive) -> Tensor:
+    """Points that follow the quantiles of both, at levels that are even as a normal's: either may be much narrower."""
+    end = torch.special.ndtri(torch.tensor(_TAIL, dtype=torch.float64))
+    levels = torch.special.ndtr(torch.linspace(float(end), -float(end), _LEVELS, dtype=torch.float64)).tolist()
+    ends = torch.stack([p.icdf(level) for level in levels for p in (predictive, reference)]).sort(0).values
+    parts = torch.arange(_BETWEEN, dtype=ends.dtype, device=ends.device).reshape(-1, *[1] * (ends.ndim - 1)) / _BETWEEN
+    return torch.cat([(ends[:-1, None] + ends.diff(dim=0)[:, None] * parts).flatten(0, 1), ends[-1:]])
+
+
+def _log_density(predictive: Predictive, at: Tensor) -> Tensor:
+    """Minus infinity outside the support; at its ends, where it may be infinite, what it is beside them."""
+    low, high = quantiles.bounds(predictive, at)
+    if low.ndim or high.ndim:  # each member has a support of its own, and says so
+        return predictive.log_prob(at)
+    return torch.where((low <= at) & (at <= high), predictive.log_prob(quantiles.inside(predictive, at)), -torch.inf)
+
+
+def _divergence(log_p: Tensor, log_r: Tensor, chance: Tensor) -> Tensor:
+    """The mean of the log-ratio under the reference, over steps of its distribution function."""
+    known = log_r > -torch.inf
+    ratio = torch.where(known, log_r - log_p, 0.0)
+    ratio, known = (
+        torch.cat([part[:1], part, part[-1:]]) for part in (ratio, known.double())
+    )  # the tails' as at the ends
+    chance = torch.cat([torch.zeros_like(chance[:1]), chance, torch.ones_like(chance[:1])])
+    here, step = known[1:] + known[:-1], chance.diff(dim=0)
+    parts = torch.where((here > 0) & (step > 0), step * (ratio[1:] + ratio[:-1]) / here, 0.0)
+    return parts.sum(0).clamp_min(0)  # steps may leave it a rounding below
 
 
 def _cdf(predictive: Predictive, grid: Tensor) -> Tensor:

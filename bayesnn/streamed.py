@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesnn import members as parts
-from bayesnn.memory import memory_limit, words
+from bayesnn.memory import memory_limit, put, room_for, words
 from bayesnn.predictive import Predictive
 
-__all__ = ["PredictionPlan", "Streamed", "blockwise", "planned", "predicted"]
+__all__ = ["PredictionPlan", "Streamed", "blockwise", "in_double", "planned", "predicted"]
 
 _BLOCK = 2**24
 """Bytes of the members of one block."""
@@ -45,7 +45,7 @@ class Streamed(Predictive):
     def __init__(self, predict: Callable[[Tensor], Predictive], x: Tensor, block: int, limit: int) -> None:
         self._predict, self._x, self._block, self._limit = predict, x, block, limit
         self._first = predict(x[:1])
-        self._example = self._first.members
+        self._example, self._over_classes = self._first.members, self._first.has_enumerate_support
         self.mixture = None
         Distribution.__init__(self, torch.Size([len(x)]), self._first.event_shape, validate_args=False)
 
@@ -54,7 +54,7 @@ class Streamed(Predictive):
 
     def __getitem__(self, index: Any) -> Predictive:
         """The predictive of some of the inputs; one input keeps its axis."""
-        some = self._x[self._rows(index)]
+        some = self._x[parts.rows(index, len(self))]
         return predicted(self._predict, some, self._limit) if len(some) else self._first[:0]
 
     def blocks(self) -> Iterator[Predictive]:
@@ -79,8 +79,8 @@ class Streamed(Predictive):
             own = [v[rows] if isinstance(v, Tensor) and v.ndim and len(v) == len(self) else v for v in values]
             result = function(block, *own)
             # Small results that outlive a block would lie scattered between its large ones, and memory would grow.
-            found = _for_all(result, len(self)) if found is None else found
-            _put(found, result, rows)
+            found = room_for(result, len(self)) if found is None else found
+            put(found, result, rows)
             start += len(block)
             del block, result
         return found
@@ -144,6 +144,7 @@ class Streamed(Predictive):
         """Log-density or log-probability of a target for each input ``(N,)``, in nats."""
         if self.has_enumerate_support and not self.event_shape:  # they are kept
             labels = self.checked(value).long()
+            labels = labels if labels.ndim else labels.expand(self.batch_shape)
             return self.log_probs.expand(*labels.shape, -1).gather(-1, labels[..., None])[..., 0]
         return self._at(lambda block, y: block.log_prob(y), self.checked(value))
 
@@ -153,7 +154,8 @@ class Streamed(Predictive):
 
     def icdf(self, value: Tensor | float) -> Tensor:
         """Quantiles of each target dimension for itself, see `Predictive.icdf`."""
-        return self._at(lambda block, level: block.icdf(level), torch.as_tensor(value, device=self.device))
+        level = torch.as_tensor(value, dtype=self._example.mean.dtype, device=self.device)
+        return self._at(lambda block, level: block.icdf(level), level)
 
     def _at(self, function: Callable[[Predictive, Tensor], Tensor], values: Tensor) -> Tensor:
         """A function of targets, with any axes in front of those of the inputs; values without such are handed on."""
@@ -187,6 +189,14 @@ def blockwise(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(predictive, *values, **options)
 
     return through
+
+
+def in_double(predictive: Predictive) -> Predictive:
+    """The predictive with its members, and a mixture known in closed form, in double precision."""
+    if isinstance(predictive, Streamed):
+        return predictive.mapped(in_double)
+    mixture = None if predictive.mixture is None else parts.in_double(predictive.mixture)
+    return predictive.of(parts.in_double(predictive.members), mixture)
 
 
 def predicted(
@@ -270,29 +280,3 @@ def _bytes(few: Predictive) -> int:
     """Bytes of the members of one input."""
     tensors, _ = parts.unpack(few.members)
     return max(1, sum(tensor.numel() * tensor.element_size() for tensor in tensors) // len(few))
-
-
-def _for_all(some: Any, number: int) -> Any:
-    """Room for so many inputs, in the form of what a function gives for some."""
-    if isinstance(some, Tensor):
-        return some.new_empty(number, *some.shape[1:])
-    if isinstance(some, dict):
-        return {name: _for_all(value, number) for name, value in some.items()}
-    return dataclasses.replace(some, **{name: _for_all(value, number) for name, value in _tensors(some).items()})
-
-
-def _put(whole: Any, some: Any, rows: slice) -> None:
-    """Put what a function gives for some inputs into its place."""
-    if isinstance(some, Tensor):
-        whole[rows] = some
-    elif isinstance(some, dict):
-        for name, value in some.items():
-            _put(whole[name], value, rows)
-    else:
-        _put(_tensors(whole), _tensors(some), rows)
-
-
-def _tensors(record: Any) -> dict[str, Tensor]:
-    """The fields of a data class that are tensors."""
-    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -23,6 +23,7 @@ FLOORS = [
         "scaling",
         "masks",
         "quantiles",
+        "log_densities",
         "chains",
         "convergence",
         "conjugate",

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 
-from bayesnn.decompositions import brier_decomposition, entropy_decomposition, zero_one_decomposition
+from bayesnn.decompositions import (
+    brier_decomposition,
+    entropy_decomposition,
+    variance_decomposition,
+    zero_one_decomposition,
+)
 from bayesnn.predictive import Predictive
 
 S, N, C, D = 4, 5, 3, 2
@@ -141,3 +146,10 @@ def test_units_say_what_is_measured():
 def test_real_targets_have_no_class_probabilities(decomposition):
     with pytest.raises(NotImplementedError, match="need a finite support"):
         decomposition(Predictive(Normal(random(S, N), 1.0)))
+
+
+def test_labels_that_are_no_numbers_have_no_variance():
+    with pytest.raises(NotImplementedError, match="class labels have no variance; write entropy_decomposition"):
+        variance_decomposition(classes(S, N, C))
+    yes = Predictive(Bernoulli(logits=random(S, N)))  # 0 and 1 are numbers
+    torch.testing.assert_close(variance_decomposition(yes).total, yes.variance)

@@ -12,11 +12,13 @@ import scipy.stats
 import torch
 from made_up import CLASSES, LABELS, LOC, LOGITS, REALS, SCALE, TARGETS, C, N, S, class_scores
 from sklearn import metrics
-from torch.distributions import Independent, Normal, Poisson, StudentT
+from torch.distributions import Binomial, Independent, Normal, Poisson, StudentT
 
-from bayesnn import decompose
+from bayesnn import decompose, plots
 from bayesnn.evaluation import evaluate
+from bayesnn.metrics.reliability import reliability
 from bayesnn.predictive import Predictive
+from bayesnn.reference import predictive_distance
 from bayesnn.tasks import misclassification, out_of_distribution
 
 
@@ -58,6 +60,56 @@ def test_real_scores_are_those_of_scipy_and_sklearn():
         },
         rel=1e-6,
     )
+
+
+def test_binomials_of_other_totals_are_counts():
+    totals, chance = torch.tensor([3.0, 5.0, 7.0]), torch.tensor([[0.2, 0.5, 0.9], [0.4, 0.1, 0.7]])
+    predictive, y = Predictive(Binomial(totals, chance)), torch.tensor([1.0, 5.0, 6.0])
+    each = scipy.stats.binom(totals.double(), chance.double())
+    found = evaluate(predictive, y)
+    assert found["nll"] == pytest.approx(-np.log(each.pmf(y).mean(0)).mean(), rel=1e-6)
+    assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(y, each.mean().mean(0)), rel=1e-6)
+    low, high = predictive.interval(0.8)
+    for end, level in ((low, 0.1), (high, 0.9)):
+        assert (each.cdf(end).mean(0) >= level).all()
+        assert (each.cdf(end - 1).mean(0) < level).all()
+    assert predictive_distance(predictive[1], predictive[1]).means["wasserstein"] == 0
+    with pytest.raises(
+        NotImplementedError, match="need a finite support; this predictive is over real targets or count"
+    ):
+        predictive[1].mode  # noqa: B018 - of one count among many it is no class
+
+
+def test_a_predictive_that_carries_a_gradient_has_its_scores():
+    """Torch warns where a number is made of a tensor with one."""
+    carries = Predictive(Normal(LOC.clone().requires_grad_(), SCALE))
+    assert evaluate(carries, TARGETS) == evaluate(REALS, TARGETS)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        evaluate,
+        lambda predictive, y: predictive_distance(predictive, predictive),
+        lambda predictive, y: reliability(predictive, y, equal_mass=True),
+        plots.reliability_diagram,
+        plots.pit_histogram,
+        plots.predicted_against_true,
+        plots.risk_coverage_curve,
+        lambda predictive, y: plots.regression_bands(y, predictive),
+        lambda predictive, y: plots.prior_functions(y, predictive),
+        lambda predictive, y: plots.prior_targets(predictive),
+    ],
+)
+@pytest.mark.parametrize(("predictive", "y"), [(CLASSES, LABELS), (REALS, TARGETS)], ids=["classes", "reals"])
+def test_of_no_inputs_there_is_nothing_to_say(ask, predictive, y):
+    with pytest.raises(ValueError, match="must have 1 input at least for this; got Predictive"):
+        ask(predictive[:0], y[:0])
+
+
+def test_one_input_has_every_score():
+    for predictive, y in ((CLASSES, LABELS), (REALS, TARGETS)):
+        assert all(math.isfinite(value) for value in evaluate(predictive[:1], y[:1]).values())
 
 
 def test_the_crps_of_other_families_is_not_waited_for():

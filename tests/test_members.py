@@ -4,7 +4,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from bayesnn.members import concatenate, mapped, stack, unpack
+from bayesnn.members import concatenate, mapped, over_classes, stack, unpack
 
 S, N = 3, 5
 
@@ -29,6 +29,10 @@ DISTRIBUTIONS = {
     "delta": dist.Delta(LOCS),
     "poisson": dist.Poisson(LOCS),
     "zero-inflated poisson": dist.ZeroInflatedPoisson(LOCS, gate=torch.full_like(LOCS, 0.3)),
+    "zero-inflated negative binomial": dist.ZeroInflatedNegativeBinomial(
+        torch.tensor(3.0, dtype=torch.float64), logits=LOCS, gate=torch.full_like(LOCS, 0.3)
+    ),
+    "zero-inflated geometric": dist.ZeroInflatedDistribution(dist.Geometric(LOCS / 2), gate=torch.full_like(LOCS, 0.3)),
     "negative binomial": dist.NegativeBinomial(torch.tensor(3.0, dtype=torch.float64), logits=LOCS),
     "binomial": dist.Binomial(7, probs=LOCS / 2),
     "bernoulli": dist.Bernoulli(logits=LOCS),
@@ -102,3 +106,31 @@ def test_a_distribution_without_named_parameters_is_refused():
     transformed = dist.TransformedDistribution(dist.Normal(LOCS, SCALES), dist.transforms.ExpTransform())
     with pytest.raises(NotImplementedError, match="named parameters; TransformedDistribution has none"):
         unpack(transformed)
+
+
+def test_binomials_are_over_classes_where_their_totals_are_alike():
+    assert over_classes(dist.Binomial(7, probs=LOCS / 2))
+    assert not over_classes(dist.Binomial(torch.arange(1.0, N + 1), probs=LOCS.float() / 2))
+    assert over_classes(dist.Bernoulli(LOCS / 2).to_event(1))
+    assert not over_classes(dist.Normal(LOCS, 1.0))
+
+
+NORMAL = dist.Normal(LOCS, SCALES)
+
+
+@pytest.mark.parametrize(
+    ("distributions", "words"),
+    [
+        ([], "one distribution at least to be joined; got none"),
+        ([NORMAL, dist.Laplace(LOCS, SCALES)], "of one kind can be joined; got Laplace, Normal"),
+        ([NORMAL, dist.Normal(LOCS[:2], SCALES[:2])], r"as many draws, .*; got \(3, 5\) and \(2, 5\)\. Join what"),
+        (
+            [dist.Categorical(logits=LOGITS), dist.Categorical(logits=LOGITS[..., :3])],
+            r"target dimensions and classes; got \(3, 5, 4\) and \(3, 5, 3\)",
+        ),
+    ],
+    ids=["none", "kinds", "draws", "classes"],
+)
+def test_what_cannot_be_joined_gets_one_clear_sentence(distributions, words):
+    with pytest.raises(ValueError, match=words):
+        concatenate(distributions, axis=1)

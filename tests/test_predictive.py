@@ -19,10 +19,14 @@ from torch.distributions import (
     LogNormal,
     MixtureSameFamily,
     Normal,
+    OneHotCategorical,
+    Pareto,
     Poisson,
     StudentT,
+    Uniform,
 )
 
+from bayesnn.inspected import member_log_likelihood
 from bayesnn.predictive import Predictive
 
 S, N, C, D = 4, 5, 3, 2
@@ -115,6 +119,8 @@ def test_leading_axes_of_targets_stay_in_front(shape, name):
 
 @pytest.mark.parametrize("name", ["log_prob", "cdf"])
 def test_a_number_is_the_target_of_every_input(name):
+    if name == "log_prob":
+        close(labels(S, N, D).log_prob(torch.tensor(1)), labels(S, N, D).log_prob(torch.ones(N, D)))
     ask = getattr(predictive_of(Normal, S, N), name)
     close(ask(torch.tensor(0.3)), ask(torch.full((N,), 0.3)))
 
@@ -292,6 +298,39 @@ def test_entropy_of_members_far_apart_is_their_own_and_the_choice_among_them():
     assert Predictive(members).entropy().item() == pytest.approx(expected, abs=1e-2)
 
 
+# Supports
+
+
+def test_a_target_in_the_support_of_some_members_only():
+    low, high = torch.tensor([[0.0, 0.0], [1.0, 3.0]]), torch.tensor([[2.0, 1.0], [5.0, 4.0]])
+    predictive, y = Predictive(Uniform(low, high)), torch.tensor([1.5, 2.0])
+    wanted = torch.tensor([math.log((1 / 2 + 1 / 4) / 2), -math.inf])
+    torch.testing.assert_close(predictive.log_prob(y), wanted)
+    assert member_log_likelihood(predictive, y).exp().tolist() == [[0.5, 0.25], [0.0, 0.0]]
+    torch.testing.assert_close(predictive.cdf(y), torch.tensor([(3 / 4 + 1 / 8) / 2, 0.5]))
+    beyond = Predictive(Pareto(torch.tensor([[1.0], [3.0]]), torch.tensor(2.0)))  # whose formula goes on below
+    assert beyond.log_prob(torch.tensor([2.0])).exp().item() == pytest.approx(2 / 2**3 / 2)
+
+
+def test_an_end_of_the_support_that_has_no_density():
+    predictive = Predictive(LogNormal(torch.zeros(2, 2), 1.0))
+    assert predictive.log_prob(torch.tensor([0.0, 1.0])).exp().tolist() == pytest.approx(
+        [0, 1 / math.sqrt(2 * math.pi)]
+    )
+
+
+def test_members_that_were_passed_keep_their_checks():
+    members = LogNormal(torch.zeros(1, 1), 1.0, validate_args=True)
+    Predictive(members)
+    with pytest.raises(ValueError, match="within the support"):
+        members.log_prob(torch.tensor([[-1.0]]))
+
+
+def test_targets_that_no_member_can_take_are_refused():
+    with pytest.raises(ValueError, match=r"targets must lie in \[0, inf\], the support of LogNormal"):
+        Predictive(LogNormal(torch.zeros(1, 1), 1.0)).log_prob(torch.tensor([-1.0]))
+
+
 # Samples
 
 
@@ -356,6 +395,31 @@ def test_some_inputs_have_what_the_whole_says_of_them(make, index):
     close(some.log_prob(torch.tensor(1)), predictive.log_prob(torch.tensor(1))[index])
 
 
+@pytest.mark.parametrize("at", [np.int64(3), np.int64(-2), torch.tensor(3), torch.tensor(-2), np.array(3), 3], ids=repr)
+def test_a_whole_number_of_any_kind_keeps_the_axis(at):
+    predictive = predictive_of(Normal, S, N, D)
+    assert predictive[at].batch_shape == (1,)
+    assert torch.equal(predictive[at].mean, predictive.mean[3:4])
+    with pytest.raises(IndexError, match="there are 5 inputs; got index 5"):
+        predictive[at - at + N]
+
+
+@pytest.mark.parametrize("at", [torch.tensor([3]), torch.tensor([False, False, False, True, False]), np.array([3])])
+def test_an_index_with_an_axis_is_no_whole_number(at):
+    assert torch.equal(predictive_of(Normal, S, N)[at].mean, predictive_of(Normal, S, N).mean[3:4])
+
+
+@pytest.mark.parametrize(
+    "at",
+    [(slice(None), 0), (3, 0), 1.5, torch.tensor(1.5), torch.tensor(True), True, np.bool_(True), None, ...,
+     torch.tensor([[1]]), torch.ones(N, D) > 0],
+    ids=str,
+)  # fmt: skip
+def test_an_index_that_is_not_of_inputs_is_refused(at):
+    with pytest.raises(TypeError, match=r"(?s)indexed along its inputs, by a whole number.*; got .*\.mean\[:, 0\]"):
+        predictive_of(Normal, S, N, D)[at]
+
+
 @pytest.mark.parametrize("make", [lambda: predictive_of(Normal, S, N, D), lambda: classes(S, N, C)])
 def test_concatenating_the_parts_gives_the_whole(make):
     predictive = make()
@@ -389,6 +453,13 @@ def test_repr_tells_family_and_shapes():
 def test_members_without_draws_by_inputs_are_refused(shape, words):
     with pytest.raises(ValueError, match=words):
         Predictive(Normal(torch.zeros(shape), 1.0))
+
+
+def test_one_hot_vectors_are_refused():
+    with pytest.raises(
+        ValueError, match=r"one label for each input; got OneHotCategorical.* \(3,\)\. Write Categorical"
+    ):
+        Predictive(OneHotCategorical(logits=random(S, N, C)))
 
 
 def test_members_are_a_distribution_and_devices_are_here():

@@ -5,17 +5,29 @@ import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
-from torch.distributions import Beta, Gamma, NegativeBinomial, Normal, Poisson, StudentT
+from torch.distributions import (
+    Beta,
+    Binomial,
+    Categorical,
+    Gamma,
+    MixtureSameFamily,
+    NegativeBinomial,
+    Normal,
+    Poisson,
+    StudentT,
+)
 
 from bayesnn import quantiles
 
 A, B = torch.tensor([0.5, 2.0, 30.0]).double(), torch.tensor([3.0, 0.7, 11.0]).double()
+TOTALS = torch.tensor([7.0, 3.0, 40.0]).double()
 PAIRS = {
     "student_t": (StudentT(A, B, 2.0), scipy.stats.t(A, B, 2.0), [-3.0, 4.0]),
     "beta": (Beta(A, B), scipy.stats.beta(A, B), [-0.1, 0.3, 1.2]),
     "gamma": (Gamma(A, B), scipy.stats.gamma(A, scale=1 / B), [0.1, 4.0]),
     "poisson": (Poisson(A), scipy.stats.poisson(A), [-1.0, 0.0, 3.0, 20.0]),
     "negative_binomial": (NegativeBinomial(A, logits=B), scipy.stats.nbinom(A, torch.sigmoid(-B)), [-1.0, 0.0, 5.0]),
+    "binomial": (Binomial(TOTALS, probs=B / 12), scipy.stats.binom(TOTALS, B / 12), [-1.0, 0.0, 3.0, 7.0, 40.0]),
     "normal": (Normal(A, B), scipy.stats.norm(A, B), [-1.0, 2.0]),
 }
 
@@ -54,6 +66,14 @@ def test_a_quantile_in_a_far_tail():
     below = scipy.stats.gamma([0.02, 0.03]).cdf(float(found))
     assert 0 < float(found) < 1e-40
     np.testing.assert_allclose(below.mean(), 0.05, rtol=1e-9)
+
+
+@pytest.mark.parametrize("level", [1e-3, 0.5, 0.99])
+def test_quantiles_of_members_that_are_mixtures_of_positive_numbers(level):
+    parts = torch.tensor([0.3, 5.0]).double()
+    ours = MixtureSameFamily(Categorical(torch.ones(1, 2)), Gamma(parts[None], torch.ones(1, 2)))
+    found = float(quantiles.icdf(ours, torch.tensor(level, dtype=torch.float64)))
+    np.testing.assert_allclose(scipy.stats.gamma(parts).cdf(found).mean(), level, rtol=1e-9)
 
 
 def test_counts_with_zeros_of_their_own():

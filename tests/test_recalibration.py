@@ -59,12 +59,13 @@ def log_mean(values):
     return scipy.special.logsumexp(values, axis=0) - np.log(len(values))
 
 
-def nll(name, temperature):
-    """Mean negative log-likelihood of the mixture of tempered members, by scipy."""
+def nll(name, temperature, mean=True):
+    """Mean (or each row's) negative log-likelihood of the mixture of tempered members, by scipy."""
     y = CASES[name][1].numpy()
     if name == "classes":
         log_probs = scipy.special.log_softmax(LOGITS.numpy() / temperature, -1)
-        return -log_mean(log_probs[:, np.arange(N), y]).mean()
+        each = -log_mean(log_probs[:, np.arange(N), y])
+        return each.mean() if mean else each
     if name in ("yes or no", "labels"):
         sign, logits = (2 * y - 1, YES.numpy()) if name == "labels" else ((2 * y - 1)[:, None], YES.numpy()[..., :1])
         return -log_mean(scipy.special.log_expit(sign * logits / temperature).sum(-1)).mean()
@@ -74,7 +75,8 @@ def nll(name, temperature):
     back = loc.mean(0) + (y - loc.mean(0)) / temperature  # where a target was before it was moved
     family = {"student-t": scipy.stats.t(4), "laplace": scipy.stats.laplace}.get(name, scipy.stats.norm)
     log_density = family.logpdf((back - loc) / scale) - np.log(scale) - np.log(temperature)
-    return -log_mean(log_density.sum(-1) if name == "vectors" else log_density).mean()
+    each = -log_mean(log_density.sum(-1) if name == "vectors" else log_density)
+    return each.mean() if mean else each
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -251,10 +253,22 @@ def test_memory_is_handed_on(wrap):
 @pytest.mark.parametrize(
     ("members", "y", "error", "words"),
     [
-        (Categorical(logits=LOGITS[:1]), LOGITS[0].argmax(-1), ValueError, r"between 0.001 and 1000; .* lower still"),
+        (
+            Categorical(logits=LOGITS[:1]),
+            LOGITS[0].argmax(-1),
+            ValueError,
+            r"from 0.001 to 1000 must be best; .* lower still",
+        ),
         (Normal(LOC[:1], SCALE[:1]), LOC[0], ValueError, "200 rows want it lower still, as where each is predicted"),
         (Normal(LOC, SCALE), 1e9 * TARGETS, ValueError, "higher still, as where y is not the target of x"),
         (Categorical(logits=LOGITS[:1]), LOGITS[0].argmin(-1), ValueError, "higher still"),
+        (Categorical(logits=torch.zeros(S, N, C)), LABELS, ValueError, "200 rows are as likely at each, .* nothing to"),
+        (
+            Categorical(logits=LOGITS - torch.tensor([torch.inf, 0, 0])),
+            LABELS,
+            ValueError,
+            r"infinite negative log-likelihood at each: .*\.log_prob\(y\)",
+        ),
         (Poisson(LOC.exp()), torch.ones(N), NotImplementedError, "a temperature is known for .*; got Poisson"),
         (StudentT(DEGREES / 4, LOC, SCALE), TARGETS, NotImplementedError, "the predictive mean, which must be finite"),
     ],
@@ -262,6 +276,15 @@ def test_memory_is_handed_on(wrap):
 def test_where_no_temperature_is_best_it_says_so(members, y, error, words):
     with pytest.raises(error, match=words):
         temperature_scaled(table(Predictive(members)), ROWS, y)
+
+
+@pytest.mark.parametrize("name", ["classes", "normal"])
+def test_the_record_tells_how_sure_the_fall_is(name):
+    members, y = CASES[name]
+    scaled = temperature_scaled(table(Predictive(members)), ROWS, y)
+    after, before = (np.array([nll(name, at, mean=False)]) for at in (scaled.temperature, 1.0))
+    assert scaled.error == pytest.approx(scipy.stats.sem((before - after).ravel()), rel=1e-6)
+    assert f"lower by {(before - after).mean():.2g} ± {scaled.error:.2g}, <function" in repr(scaled)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])

@@ -9,7 +9,18 @@ from made_up import CLASSES, LOC, LOGITS, REALS, SCALE, random
 from scipy.integrate import quad
 from scipy.special import softmax
 from scipy.stats import norm, poisson, wasserstein_distance
-from torch.distributions import Bernoulli, Categorical, Independent, Normal, Poisson, kl_divergence
+from torch.distributions import (
+    Bernoulli,
+    Beta,
+    Categorical,
+    Gamma,
+    Independent,
+    Laplace,
+    Normal,
+    Poisson,
+    Uniform,
+    kl_divergence,
+)
 from torch.testing import assert_close
 
 from bayesnn.predictive import Predictive
@@ -50,6 +61,45 @@ def test_normals_have_closed_forms():
     spread = predictive_distance(Predictive(wider), Predictive(one))
     assert_close(spread.per_input["wasserstein"], torch.full_like(loc, 1.5 * (2 / np.pi) ** 0.5), rtol=0, atol=3e-3)
     assert_close(spread.per_input["total_ratio"], torch.full_like(loc, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("one", "reference"),
+    [
+        (Normal(3.0, 1e3), Normal(0.0, 1.0)),
+        (Normal(3.0, 1e4), Normal(0.0, 1.0)),
+        (Normal(3.0, 1.0), Normal(0.0, 1e3)),
+        (Normal(0.0, 1.0), Normal(1e5, 1.0)),
+        (Gamma(0.2, 1.0), Gamma(0.1, 1.0)),
+        (Gamma(0.1, 1.0), Gamma(0.2, 1.0)),
+        (Gamma(3.0, 2.0), Gamma(0.5, 7.0)),
+        (Normal(1.0, 2.0), Gamma(3.0, 2.0)),
+        (Beta(2.0, 2.0), Beta(2.0, 0.3)),
+        (Beta(2.0, 0.1), Beta(2.0, 2.0)),
+        (Beta(2.0, 0.5), Beta(2.0, 0.3)),
+        (Laplace(0.0, 1.0), Laplace(1.0, 50.0)),
+        (Uniform(-1.0, 9.0), Uniform(0.0, 1.0)),
+        (Uniform(0.5, 9.0), Uniform(0.0, 1.0)),
+        (Gamma(2.0, 1.0), Normal(1.0, 1.0)),
+        (Beta(2.0, 1.0), Normal(1.0, 1.0)),
+    ],
+    ids=str,
+)
+def test_divergences_of_families_and_widths_that_are_unlike(one, reference):
+    """Torch's closed forms; infinite where the reference has targets that the other cannot have."""
+    unlike = isinstance(reference, Normal) and not isinstance(one, Normal)
+    exact = float("inf") if unlike else float(kl_divergence(reference, one))
+    found = predictive_distance(*(Predictive(d.expand((2, 1))) for d in (one, reference))).means["kl"]
+    assert found == pytest.approx(exact, rel=2e-3, abs=2e-3)
+
+
+def test_a_narrow_reference_is_seen_within_a_wide_predictive():
+    """Scipy's integral of the difference of both distribution functions."""
+    wide, narrow = Normal(torch.zeros(1, 1), 100.0), Normal(torch.full((1, 1), 30.0), 0.01)
+    ends = np.unique(np.concatenate([np.linspace(-800, 800, 200_001), 30 + np.linspace(-0.1, 0.1, 20_001)]))
+    exact = np.trapezoid(np.abs(norm(0, 100).cdf(ends) - norm(30, 0.01).cdf(ends)), ends)
+    found = predictive_distance(Predictive(wide), Predictive(narrow)).means
+    assert found["wasserstein"] == pytest.approx(exact, rel=1e-3)
 
 
 def test_mixtures_by_numerical_integration():
@@ -116,7 +166,7 @@ def test_a_streamed_predictive_gives_the_same(monkeypatch):
     found, wanted = predictive_distance(streamed, REALS), predictive_distance(SHIFTED, REALS)
     for name, value in wanted.per_input.items():
         assert_close(found.per_input[name], value)
-    assert sum(calls) < 3 * 60 + 10  # not once for each of 801 points
+    assert sum(calls) < 3 * 60 + 10  # not once for each of 800 points
 
 
 def test_several_targets_and_labels():
@@ -141,8 +191,13 @@ def test_the_record_shows_its_means():
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(REALS, CLASSES), (REALS[:5], REALS), (CLASSES, Predictive(Categorical(torch.ones(2, 60, 3))))],
-    ids=["kinds", "inputs", "classes"],
+    [
+        (REALS, CLASSES),
+        (REALS[:5], REALS),
+        (CLASSES, Predictive(Categorical(torch.ones(2, 60, 3)))),
+        (REALS, Predictive(Poisson(torch.ones(2, 60)))),
+    ],
+    ids=["kinds", "inputs", "classes", "counts"],
 )
 def test_predictives_of_something_else_are_refused(one, other):
     with pytest.raises(ValueError, match=r"the same targets of the same inputs; got Predictive.* Call both .* one x"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesnn.predictive import Predictive
+from bayesnn.predictive import Predictive, expect_predictive
 
 __all__ = ["Reliability", "gaps", "reliability"]
 
@@ -49,7 +49,7 @@ def reliability(predictive: Predictive, y: Tensor, num_bins: int = 15, *, equal_
 
     Raises:
         NotImplementedError: If the targets are real.
-        ValueError: If the labels are none of the classes, one for each input, or there is no bin.
+        ValueError: If the labels are none of the classes, one for each input, or there is no input or no bin.
 
     References:
         DeGroot and Fienberg (1983), The Comparison and Evaluation of Forecasters, The Statistician 32; Nguyen and
@@ -66,6 +66,7 @@ def reliability(predictive: Predictive, y: Tensor, num_bins: int = 15, *, equal_
         Reliability(bins=4, inputs=3, ece=0.1333)
     """
     _check(num_bins)
+    expect_predictive(predictive, fewest=1)
     confidence = predictive.log_probs.amax(-1).exp().double().flatten()
     right = (predictive.mode == predictive.checked(y)).double().flatten()
     bins = _equal_mass(confidence, num_bins) if equal_mass else _equal_width(confidence, num_bins)

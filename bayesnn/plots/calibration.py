@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ _DISTANCE = "#cc79a7"
 """A colour that no part has."""
 
 
+@torch.no_grad()
 def reliability_diagram(
     predictive: Predictive, y: Any, *, num_bins: int = 15, equal_mass: bool = False, ax: Axes | None = None
 ) -> Axes:
@@ -51,7 +53,7 @@ def reliability_diagram(
         >>> reliability_diagram(predictive, torch.zeros(20, dtype=torch.long)).get_xlabel()
         'confidence'
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     if not predictive.has_enumerate_support:
         raise NotImplementedError("reliability is of classes; these targets are real. Write pit_histogram for them.")
     bins = reliability(predictive, truth(predictive, y), num_bins, equal_mass=equal_mass)
@@ -70,6 +72,7 @@ def reliability_diagram(
     return ax
 
 
+@torch.no_grad()
 def pit_histogram(predictive: Predictive, y: Any, *, num_bins: int = 10, ax: Axes | None = None) -> Axes:
     r"""Histogram of the probability integral transform, flat when the predictive is calibrated.
 
@@ -104,7 +107,7 @@ def pit_histogram(predictive: Predictive, y: Any, *, num_bins: int = 10, ax: Axe
     """
     from scipy.stats import binom
 
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     if num_bins < 1:
         raise ValueError(f"num_bins must be 1 or more; got {num_bins}. Write num_bins=10.")
     target = truth(predictive, y)

@@ -124,6 +124,7 @@ def roc(by_score: Mapping[str, Any], positive: Any, *, ax: Axes | None = None) -
     return ax
 
 
+@torch.no_grad()
 def risk_coverage_curve(
     predictive: Predictive, y: Any, *, names: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -149,7 +150,7 @@ def risk_coverage_curve(
         >>> risk_coverage_curve(predictive, torch.zeros(20, dtype=torch.long)).get_ylabel()
         'error rate of what is kept'
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     classes, target = predictive.has_enumerate_support, truth(predictive, y)
     known = all_scores(predictive)
     unknown = [name for name in names or () if name not in known]

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,6 +22,7 @@ __all__ = ["prior_functions", "prior_targets"]
 _LEVEL = 0.9
 
 
+@torch.no_grad()
 def prior_functions(
     x: Any,
     predictive: Predictive,
@@ -46,7 +48,7 @@ def prior_functions(
         ValueError: If x are not the inputs that were predicted, targets are classes or several, or the data are not
             one number in each row of both.
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     at = as_line(x, len(predictive))
     if predictive.event_shape not in ((), (1,)) or predictive.has_enumerate_support:
         raise ValueError("prior_functions draws one real target; of classes or several targets write prior_targets.")
@@ -64,6 +66,7 @@ def prior_functions(
     return ax
 
 
+@torch.no_grad()
 def prior_targets(predictive: Predictive, y: Any = None, *, ax: Axes | None = None) -> Axes:
     """What targets a prior makes beside the data's own: their density; of classes, how sure drawn classifiers are.
 
@@ -80,7 +83,7 @@ def prior_targets(predictive: Predictive, y: Any = None, *, ax: Axes | None = No
         TypeError: If targets are not numbers, or there is no predictive.
         ValueError: If no drawn target is finite, or one of the data's is not.
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     ax = new_axes(ax)
     if predictive.has_enumerate_support:
         largest = predictive.member_log_probs.exp().max(-1).values.flatten().cpu().numpy()

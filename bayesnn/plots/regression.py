@@ -6,6 +6,7 @@ import math
 from numbers import Real
 from typing import Any
 
+import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
@@ -42,10 +43,12 @@ def regression_bands(
             number in each row of both.
         NotImplementedError: If the targets are classes.
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     at = as_line(x, len(predictive))
     if predictive.event_shape not in ((), (1,)):
         raise ValueError(f"regression_bands draws one target; the predictive has {predictive.event_shape[0]}.")
+    if predictive.has_enumerate_support:
+        raise NotImplementedError("regression_bands draws a real target; these are classes. Write decision_map.")
     points, parts = None if data is None else as_points(data), variance_decomposition(predictive)
     order = at.argsort()
     at = at[order]
@@ -66,6 +69,7 @@ def regression_bands(
     return ax
 
 
+@torch.no_grad()
 def predicted_against_true(predictive: Predictive, y: Any, *, level: float = 0.9, ax: Axes | None = None) -> Axes:
     """Predicted mean and central interval of each input over its true target; right predictions lie on the diagonal.
 
@@ -83,10 +87,10 @@ def predicted_against_true(predictive: Predictive, y: Any, *, level: float = 0.9
         TypeError: If targets are not numbers, or there is no predictive.
         ValueError: If there is not one finite target for each input.
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     if predictive.event_shape or predictive.has_enumerate_support:
         raise NotImplementedError("predicted_against_true draws one real target; take one column, or use evaluate.")
-    target = truth(predictive, y).cpu().numpy()
+    target = truth(predictive, y).detach().cpu().numpy()
     ax = new_axes(ax)
     low, high = (end.cpu().numpy() for end in predictive.interval(level))
     mean = predictive.mean.cpu().numpy()

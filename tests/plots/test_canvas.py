@@ -64,6 +64,34 @@ def test_a_plot_of_its_own_leaves_no_figure_open(plot):
     assert plt.get_fignums() == []
 
 
+WITH_GRADIENT = {
+    "regression_bands": lambda reals, classes: plots.regression_bands(X, reals),
+    "predicted_against_true": lambda reals, classes: plots.predicted_against_true(reals, TARGETS),
+    "risk_coverage_curve": lambda reals, classes: plots.risk_coverage_curve(classes, LABELS),
+    "risk_coverage_curve of reals": lambda reals, classes: plots.risk_coverage_curve(reals, TARGETS),
+    "reliability_diagram": lambda reals, classes: plots.reliability_diagram(classes, LABELS),
+    "pit_histogram": lambda reals, classes: plots.pit_histogram(reals, TARGETS),
+    "aleatoric_epistemic": lambda reals, classes: plots.aleatoric_epistemic({"one": classes}),
+    "prior_functions": lambda reals, classes: plots.prior_functions(X, reals),
+    "prior_targets": lambda reals, classes: plots.prior_targets(reals),
+    "prior_targets of classes": lambda reals, classes: plots.prior_targets(classes),
+    "roc": lambda reals, classes: plots.roc(scores(classes), LABELS == 0),
+}
+
+
+@pytest.mark.parametrize("draw", WITH_GRADIENT.values(), ids=WITH_GRADIENT)
+def test_predictives_that_carry_a_gradient_are_drawn(draw):
+    """By the numbers of their artists they are drawn as the same without one."""
+
+    def kept(carries):
+        loc, logits = LOC.clone().requires_grad_(carries), CLASSES.members.logits.clone().requires_grad_(carries)
+        reals = Predictive(torch.distributions.Normal(loc, REALS.members.scale))
+        ax = draw(reals, Predictive(torch.distributions.Categorical(logits=logits)))
+        return [np.asarray(line.get_xydata()) for line in ax.lines], [bar.get_height() for bar in ax.patches]
+
+    np.testing.assert_equal(kept(True), kept(False))
+
+
 def test_every_picture_is_tested():
     assert {*PLOTS, *MAPS, "COLOURS", "uncertain_pictures", "decision_maps"} == set(plots.__all__)
 

@@ -8,7 +8,7 @@ from drawn import CLASSES, LOC, REALS, SCALE, N, X, random
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from torch.distributions import Beta, Gamma, Independent, Normal, Poisson, Uniform
+from torch.distributions import Bernoulli, Beta, Gamma, Independent, Normal, Poisson, Uniform
 
 from bayesnn import plots
 from bayesnn.plots import COLOURS, regression_bands
@@ -197,9 +197,10 @@ def test_the_diagonal_runs_where_the_targets_are():
         (lambda: plots.predicted_against_true(CLASSES, LOC[0]), NotImplementedError, "draws one real target"),
         (lambda: plots.predicted_against_true(REALS, LOC[0, 1:]), ValueError, "one row per input"),
         (lambda: regression_bands(X, LOC), TypeError, "needs a Predictive; got Tensor"),
-        (lambda: regression_bands(X, CLASSES), NotImplementedError, "class labels have no mean"),
+        (lambda: regression_bands(X, CLASSES), NotImplementedError, "draws a real target; these are classes"),
+        (lambda: regression_bands(X, Predictive(Bernoulli(logits=LOC))), NotImplementedError, "these are classes"),
     ],
-    ids=["classes", "other targets", "no predictive", "bands of classes"],
+    ids=["classes", "other targets", "no predictive", "bands of classes", "bands of yes or no"],
 )
 def test_what_has_no_such_picture_gets_one_clear_sentence(ask, kind, words):
     with pytest.raises(kind, match=words):
