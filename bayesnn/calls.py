@@ -24,6 +24,7 @@ def call(network: nn.Module, values: Mapping[str, Tensor], *inputs: Any) -> Any:
         *inputs: What it is called with.
 
     Example:
+        >>> import torch
         >>> layer = nn.Linear(2, 1)
         >>> call(layer, {"weight": torch.zeros(1, 2), "bias": torch.ones(1)}, torch.ones(1, 2))
         tensor([[1.]])

@@ -260,7 +260,9 @@ def test_a_device_that_is_not_there_is_said_in_one_line(device, tmp_path, capsys
     assert main([*ONE, "--device", device, "--quiet", "--out", str(tmp_path / "out")]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(rf"bayesnn: device must be one that is here \(cpu.*\); got '{device}'\.\n", err)
+    assert re.fullmatch(
+        rf"bayesnn: device must be one that is here \(cpu.*\); got '{device}'\. Leave device out\.\n", err
+    )
 
 
 @pytest.mark.parametrize("taken", ["file", "file/below"])

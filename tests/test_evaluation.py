@@ -148,7 +148,7 @@ def test_targets_come_in_any_form(form):
         (lambda: evaluate(REALS, TARGETS.expand(2, N)), ValueError, "one row per input"),
         (lambda: evaluate(CLASSES, LABELS.expand(N, N)), ValueError, "one row per input"),
         (lambda: evaluate(REALS, TARGETS * math.nan), ValueError, "y must be finite"),
-        (lambda: evaluate(CLASSES, ["cat"] * N), TypeError, "y must be a tensor, array or frame of numbers"),
+        (lambda: evaluate(CLASSES, ["cat"] * N), TypeError, "y must be numbers; got text"),
         (lambda: evaluate(CLASSES, LABELS + C), ValueError, "label|class|support"),
         (lambda: evaluate(CLASSES, LABELS + 0.5), ValueError, "label|class|whole|support"),
         (lambda: misclassification(CLASSES, LABELS[1:]), ValueError, "one row per input"),
