@@ -48,7 +48,8 @@ def as_training_data(x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
     refuse_other_order(x, y)
     inputs, targets = as_inputs(x), as_targets(y)
     if len(inputs) != len(targets):
-        hint = " Transposed? Pass y.T." if targets.ndim == 2 and targets.shape[1] == len(inputs) else ""
+        hint = " Transposed? Pass x.T." if inputs.ndim == 2 and inputs.shape[1] == len(targets) else ""
+        hint = " Transposed? Pass y.T." if targets.ndim == 2 and targets.shape[1] == len(inputs) else hint
         raise ValueError(
             f"targets must have one row per input, N = {len(inputs)}; got shape {tuple(targets.shape)}.{hint}"
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -24,7 +23,6 @@ __all__ = [
     "marginal",
     "moment",
     "over_classes",
-    "rows",
     "stack",
     "unpack",
     "unvalidated",
@@ -136,29 +134,6 @@ def moment(distribution: Distribution, name: str) -> Tensor:
 def in_double(distribution: Distribution) -> Distribution:
     """The distribution in double precision; whole numbers stay whole."""
     return mapped(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, distribution)
-
-
-def rows(index: Any, number: int) -> Any:
-    """An index of some of so many inputs that keeps their axis: of a whole number, also numpy's or torch's, a list.
-
-    Raises:
-        TypeError: If it is none, or goes along further axes.
-        IndexError: If there is no such input.
-    """
-    if getattr(index, "ndim", 0) == 1 or isinstance(index, slice | list | range):
-        return index
-    try:
-        if getattr(index, "ndim", 0) > 1 or str(getattr(index, "dtype", type(index).__name__)).endswith("bool"):
-            raise TypeError
-        at = operator.index(index)
-    except TypeError:
-        raise TypeError(
-            "a predictive is indexed along its inputs, by a whole number, a slice, a list of whole numbers or a mask "
-            f"(N,); got {index!r}. Of several targets take a column of the answer: predictive[:10].mean[:, 0]."
-        ) from None
-    if not -number <= at < number:
-        raise IndexError(f"there are {number} inputs; got index {at}.")
-    return [at]
 
 
 def unvalidated(distribution: Distribution) -> Distribution:

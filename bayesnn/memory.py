@@ -1,17 +1,14 @@
-"""How much memory predictions may take, and room for what is found of them block by block."""
+"""How much memory predictions may take."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-__all__ = ["memory_limit", "put", "room_for", "words"]
+__all__ = ["memory_limit", "words"]
 
 _MOST_HELD = 2**30
 """Bytes of members that are held unless told otherwise, or a quarter of what is free if that is less."""
@@ -65,29 +62,3 @@ def words(size: int) -> str:
     while number >= 1000 and len(units) > 1:
         number, units = number / 1024, units[1:]
     return f"{number:.3g} {units[0]}"
-
-
-def room_for(some: Any, number: int) -> Any:
-    """Room for so many inputs, in the form of what a function gives for some."""
-    if isinstance(some, Tensor):
-        return some.new_empty(number, *some.shape[1:])
-    if isinstance(some, dict):
-        return {name: room_for(value, number) for name, value in some.items()}
-    return dataclasses.replace(some, **{name: room_for(value, number) for name, value in _tensors(some).items()})
-
-
-def put(whole: Any, some: Any, rows: slice) -> None:
-    """Put what a function gives for some inputs into its place."""
-    if isinstance(some, Tensor):
-        whole[rows] = some
-    elif isinstance(some, dict):
-        for name, value in some.items():
-            put(whole[name], value, rows)
-    else:
-        put(_tensors(whole), _tensors(some), rows)
-
-
-def _tensors(record: Any) -> dict[str, Tensor]:
-    """The fields of a data class that are tensors."""
-    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from bayesnn import log_densities, quantiles
+from bayesnn import log_densities, quantiles, rows
 from bayesnn import members as parts
 from bayesnn.data import as_values, on_device
 from bayesnn.log_densities import log_mean_exp
@@ -80,7 +80,7 @@ class Predictive(Distribution):
 
     def __getitem__(self, index: Any) -> Predictive:
         """The predictive of some of the inputs; one input keeps its axis."""
-        index = parts.rows(index, len(self))
+        index = rows.chosen(index, len(self))
         mixture = None if self.mixture is None else parts.mapped(lambda t: t[index], self.mixture)
         return self.of(parts.mapped(lambda t: t[:, index], self.members), mixture)
 
@@ -188,7 +188,7 @@ class Predictive(Distribution):
         if self.mixture is not None:
             return log_densities.log_prob(self.mixture, self.checked(value))
         return log_mean_exp(
-            log_densities.log_prob(self.members, quantiles.beside_draws(self.checked(value), len(self.event_shape))),
+            log_densities.log_prob(self.members, rows.beside_draws(self.checked(value), len(self.event_shape))),
             axis=-2,
         )
 
@@ -197,7 +197,7 @@ class Predictive(Distribution):
         if self.mixture is not None:
             return quantiles.cdf(marginal(self.mixture), self.checked(value))
         return quantiles.cdf(
-            marginal(self.members), quantiles.beside_draws(self.checked(value), len(self.event_shape))
+            marginal(self.members), rows.beside_draws(self.checked(value), len(self.event_shape))
         ).mean(-2 - len(self.event_shape))
 
     def icdf(self, value: Tensor | float) -> Tensor:
@@ -273,7 +273,7 @@ class Predictive(Distribution):
         y = as_values(y, "targets").to(self.device)
         if y.is_floating_point() and bool(y.isnan().any()):
             raise ValueError(f"targets must be numbers; got {int(y.isnan().sum())} NaN. Leave their rows out.")
-        y = quantiles.as_rows(y, self.batch_shape, self.event_shape)
+        y = rows.as_rows(y, self.batch_shape, self.event_shape)
         if not self.has_enumerate_support:
             return y.to(self._example.mean.dtype)
         classes = marginal(self._example).enumerate_support(expand=False).flatten()

@@ -21,7 +21,7 @@ from torch.distributions import (
     StudentT,
 )
 
-__all__ = ["as_rows", "beside_draws", "bounds", "cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
+__all__ = ["bounds", "cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
 
 _STEPS = 100
 """Bound on the steps of a search: halving alone needs some 60 in double precision, with Newton's steps 5 to 10."""
@@ -86,30 +86,6 @@ def inside(distribution: Distribution, value: Tensor) -> Tensor:
     low, high = bounds(distribution, value)
     lowest = torch.nextafter(low, torch.full_like(low, math.inf)).maximum(low + torch.finfo(value.dtype).tiny)
     return value.maximum(lowest).minimum(torch.nextafter(high, torch.full_like(high, -math.inf)))
-
-
-def as_rows(y: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:
-    """Targets of batch shape ``(N,)``, or further axes in front; one column and a vector are one for one target.
-
-    Raises:
-        ValueError: If there is not one target for each input.
-    """
-    wanted = batch + event
-    if y.shape == (*batch, 1) and not event:
-        y = y[:, 0]
-    elif y.shape == batch and event == (1,):
-        y = y[:, None]
-    if y.ndim and y.shape[-len(wanted) :] != wanted:
-        raise ValueError(
-            f"targets must have one row per input, shape {tuple(wanted)}; got {tuple(y.shape)}. "
-            "Pass the y that belongs to these inputs, (N,) for one target and (N, D) for several."
-        )
-    return y
-
-
-def beside_draws(values: Tensor, event_dim: int) -> Tensor:
-    """Targets with an axis for the draws in front of the inputs, behind any further leading axes."""
-    return values.unsqueeze(-event_dim - 2) if values.ndim > 1 + event_dim else values
 
 
 def check_labels(y: Tensor, classes: Tensor) -> None:

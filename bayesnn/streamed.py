@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesnn import members as parts
-from bayesnn.memory import memory_limit, put, room_for, words
+from bayesnn.memory import memory_limit, words
 from bayesnn.predictive import Predictive
+from bayesnn.rows import chosen, put, room_for
 
 __all__ = ["PredictionPlan", "Streamed", "blockwise", "in_double", "planned", "predicted"]
 
@@ -54,7 +55,7 @@ class Streamed(Predictive):
 
     def __getitem__(self, index: Any) -> Predictive:
         """The predictive of some of the inputs; one input keeps its axis."""
-        some = self._x[parts.rows(index, len(self))]
+        some = self._x[chosen(index, len(self))]
         return predicted(self._predict, some, self._limit) if len(some) else self._first[:0]
 
     def blocks(self) -> Iterator[Predictive]:

@@ -35,6 +35,7 @@ FLOORS = [
         "site_names",
         "noise_table",
         "rounding",
+        "rows",
         "calls",
         "columns",
         "warned",

@@ -154,6 +154,7 @@ def test_matching_rows_pass(x, y):
         (X, None, TypeError, "targets are missing: pass x and y"),
         (X, Y[:3], ValueError, r"one row per input, N = 5; got shape \(3,\)\.$"),
         (X, X.T, ValueError, r"one row per input, N = 5; got shape \(2, 5\)\. Transposed\? Pass y.T"),
+        (X.T, X[:, 0], ValueError, r"one row per input, N = 2; got shape \(5,\)\. Transposed\? Pass x.T"),
         (X[:1], Y[:1], ValueError, "data must have two rows at least; got 1"),
         (X[:0], Y[:0], ValueError, "data must have two rows at least; got 0"),
         (X[0], Y, ValueError, r"x must have shape \(N, features\).*got \(2,\).*x\[:, None\]"),
