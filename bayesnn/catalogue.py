@@ -36,7 +36,7 @@ OWN_NOISE = ("own_noise", "own_noise_ensemble")
 QUICK = ("map", "dropout", "ensemble", "svi")
 """Those that a comparison takes unless told otherwise."""
 
-UCI_METHODS = ("svi", "dropout", "ensemble", "own_noise", "own_noise_ensemble", "gp", "last_layer")
+UCI_METHODS = ("svi", "svi_ensemble", "dropout", "ensemble", "own_noise", "own_noise_ensemble", "gp", "last_layer")
 """Those that the UCI benchmark takes unless told otherwise."""
 
 PROTOCOLS: dict[str, int | None] = {"short": 40, "converged": None}
