@@ -121,7 +121,7 @@ def misclassification(
         For each score of uncertainty how well it detects the mistakes.
 
     Raises:
-        ValueError: If ``y`` does not have one target for each input, or a setting is out of range.
+        ValueError: If ``y`` does not have one target for each input, there is no input, or a setting is out of range.
 
     References:
         Hendrycks and Gimpel (2017), A Baseline for Detecting Misclassified and Out-of-Distribution Examples,
@@ -133,7 +133,7 @@ def misclassification(
         >>> found.auroc["entropy"]
         1.0
     """
-    expect_predictive(predictive)
+    expect_predictive(predictive, fewest=1)
     name = "misclassification" if predictive.has_enumerate_support else f"the largest {100 * largest:g} % of errors"
     by_score = all_scores(predictive, scale=spreads(predictive))
     return detection(name, by_score, mistakes(predictive, y, largest), num_bootstrap)
@@ -168,7 +168,8 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
         For each score of uncertainty how well it detects inputs from elsewhere.
 
     Raises:
-        ValueError: If the two cannot be of one posterior: of other targets, or of another number of classes.
+        ValueError: If the two cannot be of one posterior, as they have other targets or another number of classes, or
+            one of them has no input.
 
     Example:
         >>> sure, unsure = torch.tensor([[[0.9, 0.1]]]), torch.tensor([[[0.5, 0.5]]])
@@ -176,8 +177,8 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
         >>> out_of_distribution(inside, outside).auroc["entropy"]
         1.0
     """
-    expect_predictive(inside)
-    expect_predictive(outside)
+    expect_predictive(inside, fewest=1)
+    expect_predictive(outside, fewest=1)
     if _kind(inside) != _kind(outside):
         raise ValueError(f"inside and outside must be of one posterior; got {inside!r} and {outside!r}.")
     scale = spreads(inside)

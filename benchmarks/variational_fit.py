@@ -6,6 +6,7 @@ One line per recipe, mean over the seeds (of split, start and fit) and its stand
 datum, NLL, accuracy, and the best AUROC of finding the unseen 9s. On the UCI sets: log-likelihood of the test rows and,
 in brackets, ELBO per datum. On pictures: NLL and accuracy of held-out training pictures of MNIST, and the ELBO. Starts:
 how far the mean over boston's 20 splits hangs on the networks' starts and the noise of the fits, a line for each.
+Held: fits of other lengths and starts on boston, scored on a tenth of each split's training rows, beside the default.
 """
 
 import argparse
@@ -106,6 +107,15 @@ REGRESSION = {
     "default, step 0.03": Recipe(options={"learning_rate": 0.03}),
     "default, step 0.0075": Recipe(options={"learning_rate": 0.0075}),
 }
+HELD: dict[str, dict[str, Any]] = {
+    "half as long": {"num_epochs": 0.5},
+    "twice as long": {"num_epochs": 2.0},
+    "4 draws a step": {"num_particles": 4},
+    "KL rising for 80 %": {"warmup": 0.8},
+    "start from the MAP": {"start": "map"},
+    "start from the default's means": {"start": "default"},
+}
+"""Settings; epochs in units of the default's."""
 
 
 def fitted(recipe: Recipe, network: nn.Module, likelihood: Any, x: torch.Tensor, y: torch.Tensor, seed: int) -> Any:
@@ -154,6 +164,35 @@ def starts(folder: str | None, number: int) -> None:
     print(f"| mean ± standard error | {rmse:.3f} ± {rmse_error:.3f} | {ll:.3f} ± {ll_error:.3f} |", flush=True)
 
 
+def held_out(folder: str | None) -> None:
+    """Print what other lengths and starts do to rows that are held out of boston's training parts."""
+    settings, rows = Settings(data="uci/boston", methods=("svi",)), {label: [] for label in ("default", *HELD)}
+    for seed in range(UCI_SPLITS):
+        split = datasets.uci("boston", seed=seed, folder=folder)
+        held, train = torch.randperm(len(split.x_train), generator=torch.Generator().manual_seed(seed)).tensor_split(
+            [len(split.x_train) // 10]
+        )
+        x, y = split.x_train[train], split.y_train[train]
+        model, default = model_for(split, settings, seed, own_noise=False), None
+        for label, options in {"default": {}, **HELD}.items():
+            options = dict(options)
+            if "num_epochs" in options:
+                options["num_epochs"] = round(options["num_epochs"] * len(default.history.epochs))
+            if options.get("start") == "default":
+                options["start"] = default.guide.median()
+            posterior = fit_svi(model, x, y, seed=seed, progress=False, **options)
+            default = posterior if default is None else default
+            row = evaluate(posterior(split.x_train[held]), split.y_train[held])
+            rows[label].append((posterior.summary["elbo_per_datum"], -row["nll"], row["rmse"]))
+    print("\nheld\n| boston, held-out training rows | ELBO | log-likelihood | RMSE |\n|---|---|---|---|")
+    for label, found in rows.items():
+        beside = np.array(found) - (0 if label == "default" else np.array(rows["default"]))
+        errors = beside.std(0, ddof=1) / len(beside) ** 0.5
+        form = "{:.3f} ± {:.3f}" if label == "default" else "{:+.3f} ± {:.3f}"
+        cells = (form.format(mean, error) for mean, error in zip(beside.mean(0), errors, strict=True))
+        print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+
+
 def pictures(folder: str | None, seed: int = 0) -> None:
     """Print what the step size and the noise do to networks on pictures of 784 numbers."""
     split = datasets.mnist(ood="fashion-mnist", folder=folder)
@@ -191,16 +230,19 @@ def pictures(folder: str | None, seed: int = 0) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "tables", nargs="*", choices=[*DIGITS, "regression", "pictures", "starts", []], help="(default: all)"
+        "tables", nargs="*", choices=[*DIGITS, "regression", "pictures", "starts", "held", []], help="(default: all)"
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", help="folder with uci/ and mnist/, for the tables of these")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # some of these recipes are bad, and fit_svi says so
     torch.set_num_threads(1)
-    for table in options.tables or [*DIGITS, "regression", "pictures", "starts"]:
-        if table in ("pictures", "starts"):
-            pictures(options.data) if table == "pictures" else starts(options.data, options.seeds)
+    for table in options.tables or [*DIGITS, "regression", "pictures", "starts", "held"]:
+        if table in ("pictures", "held"):
+            (pictures if table == "pictures" else held_out)(options.data)
+            continue
+        if table == "starts":
+            starts(options.data, options.seeds)
             continue
         if table == "regression":
             sets = ("boston", "energy", "yacht", "concrete")

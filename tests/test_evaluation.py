@@ -90,6 +90,8 @@ def test_a_predictive_that_carries_a_gradient_has_its_scores():
     "ask",
     [
         evaluate,
+        misclassification,
+        lambda predictive, y: out_of_distribution(predictive, predictive),
         lambda predictive, y: predictive_distance(predictive, predictive),
         lambda predictive, y: reliability(predictive, y, equal_mass=True),
         plots.reliability_diagram,
