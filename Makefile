@@ -24,7 +24,7 @@ install: .venv/installed
 	touch $@
 
 demo: install
-	$(BIN)/bayesnn compare digits --out results/digits
+	$(BIN)/bayesnn compare digits --fresh --out results/digits
 
 check: install
 	$(BIN)/ruff check .

@@ -8,13 +8,16 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from bayesnn.catalogue import OWN_NOISE, Settings
+from bayesnn.cells import Cells
 from bayesnn.datasets import Split
 from bayesnn.evaluation import figures
 from bayesnn.posterior import WeightPosterior
@@ -69,7 +72,14 @@ class Run:
         }
 
 
-def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], object] = lambda line: None) -> Run:
+def run(
+    settings: Settings,
+    *,
+    progress: bool = True,
+    tell: Callable[[str], object] = lambda line: None,
+    folder: Path | None = None,
+    fresh: bool = False,
+) -> Run:
     """Fit every method at every seed and score it.
 
     Stopped by hand, it gives back the fits that were finished.
@@ -78,6 +88,8 @@ def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], obje
         settings: What to compare.
         progress: Whether the fits show their bars.
         tell: Called with a line before each fit.
+        folder: Where each fit is kept as soon as it is finished; those that stand there are not made again.
+        fresh: Whether they are made again.
 
     Raises:
         ValueError: If a method, data set or device is not known; the message lists those that are.
@@ -86,28 +98,44 @@ def run(settings: Settings, *, progress: bool = True, tell: Callable[[str], obje
     load, names = checked(settings)
     first_seed, *others = settings.seeds
     first_split = load(seed=first_seed, **options(settings))
+    kept = Cells(folder, settings, fresh=fresh)
     rows_by_cell: dict[tuple[str, int], dict[str, float]] = {}
     first: dict[str, tuple[WeightPosterior, list[Predictive | None]]] = {}
     later: dict[tuple[str, int], Future] = {}
     interrupted = False
+    for name, seed in ((name, seed) for seed in settings.seeds for name in names):
+        row, fitted = kept.figures(name, seed), kept.fit(name, seed) if seed == first_seed else None
+        if row is not None and (seed != first_seed or fitted is not None):
+            rows_by_cell[name, seed] = row
+        if fitted is not None:
+            first[name] = (fitted, _predictions(fitted, first_split))
+    if rows_by_cell:
+        tell(
+            f"{len(rows_by_cell)} of {len(names) * len(settings.seeds)} fits stand in {folder}; --fresh makes them anew"
+        )
 
     def fit_here(name: str, seed: int, split: Split) -> None:
         tell(f"{name}, seed {seed} ({settings.seeds.index(seed) + 1} of {len(settings.seeds)})")
         fitted, predictions, row = _fit(name, split, settings, seed, progress)
         rows_by_cell[name, seed] = row
-        first.setdefault(name, (fitted, predictions))
+        kept.keep(name, seed, row, fitted if seed == first_seed else None)
+        if seed == first_seed:
+            first[name] = (fitted, predictions)
 
+    todo = [(name, seed) for seed in others for name in names if (name, seed) not in rows_by_cell]
     try:
-        with workers(min(settings.jobs - 1, len(names) * len(others))) as pool:
+        with workers(min(settings.jobs - 1, len(todo))) as pool:
             if pool is not None:
-                longest_first = sorted(((name, s) for s in others for name in names), key=lambda cell: -COSTS[cell[0]])
-                later = {cell: pool.submit(figures_of, cell[0], settings, cell[1]) for cell in longest_first}
+                for cell in sorted(todo, key=lambda cell: -COSTS[cell[0]]):  # the longest first
+                    later[cell] = pool.submit(figures_of, cell[0], settings, cell[1])
+                    later[cell].add_done_callback(partial(_keep, kept, cell))
             for name in names:
-                fit_here(name, first_seed, first_split)
+                if name not in first:
+                    fit_here(name, first_seed, first_split)
             if pool is None:
-                for seed in others:
+                for seed in dict.fromkeys(seed for _, seed in todo):
                     split = load(seed=seed, **options(settings))
-                    for name in names:
+                    for name in (name for name, of in todo if of == seed):
                         fit_here(name, seed, split)
             for (name, seed), future in reversed(later.items()):  # the workers begin at the other end
                 if future.cancel():
@@ -136,6 +164,12 @@ def figures_of(name: str, settings: Settings, seed: int) -> dict[str, float]:
     """The figures of one method at one seed: a cell of a comparison's table, for a process of its own."""
     load, _ = checked(settings)
     return _fit(name, load(seed=seed, **options(settings)), settings, seed, progress=False)[2]
+
+
+def _keep(kept: Cells, cell: tuple[str, int], future: Future) -> None:
+    """Keep what another process has found."""
+    if not future.cancelled() and future.exception() is None:
+        kept.keep(*cell, future.result())
 
 
 def _tell_of_the_rest(later: Mapping[tuple[str, int], Future], tell: Callable[[str], object]) -> None:
@@ -167,14 +201,18 @@ def _fit(
     if history is not None and history.interrupted:
         raise KeyboardInterrupt
     started = time.perf_counter()
-    inside = posterior(split.x_test)
-    outside, ambiguous = (None if x is None else posterior(x) for x in (split.x_ood, split.x_ambiguous))
+    inside, outside, ambiguous = _predictions(posterior, split)
     seconds = time.perf_counter() - started
     row = figures(inside, split.y_test, outside, ambiguous)
     row["elbo_per_datum"] = posterior.summary.get("elbo_per_datum", math.nan)
     row["fit_seconds"] = history.seconds if history is not None else math.nan
     row["predict_seconds"] = seconds
     return posterior, [inside, outside, ambiguous], row
+
+
+def _predictions(posterior: WeightPosterior, split: Split) -> list[Any]:
+    """Predictions for each world there is: test, other, ambiguous."""
+    return [None if x is None else posterior(x) for x in (split.x_test, split.x_ood, split.x_ambiguous)]
 
 
 def _spread(by_seed: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:

@@ -51,7 +51,7 @@ def _compare(options: argparse.Namespace) -> int:
         seeds=tuple(range(options.seeds)),
         hidden=None if options.hidden is None else tuple(options.hidden),
         activation=options.activation,
-        num_epochs=options.epochs,
+        num_epochs=catalogue.PROTOCOLS[options.protocol] if options.epochs is None else options.epochs,
         num_samples=options.samples,
         device=options.device,
         hold_out=options.hold_out,
@@ -72,7 +72,7 @@ def _compare(options: argparse.Namespace) -> int:
     if settings.jobs > 1:
         torch.set_num_threads(1)  # the processes beside this one take the other cores
     try:
-        run = benchmark.run(settings, progress=not options.quiet, tell=tell)
+        run = benchmark.run(settings, progress=not options.quiet, tell=tell, folder=folder, fresh=options.fresh)
     finally:
         torch.set_num_threads(threads)
     try:
@@ -87,7 +87,10 @@ def _compare(options: argparse.Namespace) -> int:
         print(f"{text_table(run.rows, leave_out=['brier'])}\n")
         print(f"report:  {folder / 'report.html'}\nresults: {folder / 'results.json'}")
     if run.interrupted:
-        print("bayesnn: stopped by hand; the results are those of the fits that were finished", file=sys.stderr)
+        print(
+            "bayesnn: stopped by hand; the results are those of the fits that were finished, and the next run goes on",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
@@ -146,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
         "compare",
         help="which methods know what they don't know?",
         description="Train methods on real data, hold one class back, and see which find their own mistakes and the "
-        "class they have never seen. Prints a table, and writes report.html and results.json.",
+        "class they have never seen. Prints a table, and writes report.html and results.json. Each finished fit is a "
+        "line of cells.jsonl beside them, and is not made again.",
     )
     defaults = catalogue.Settings()
     add, names = compare.add_argument, list(catalogue.METHODS)
@@ -169,11 +173,16 @@ def _parser() -> argparse.ArgumentParser:
         "convolutional network instead)")  # fmt: skip
     add("--activation", choices=["relu", "silu", "tanh", "gelu"],
         help=f"of the hidden layers (default: {pictures.activation}; uci: {tables.activation})")  # fmt: skip
-    add("--epochs", type=_count, metavar="N",
-        help="passes over the data; swag and sghmc walk on after them (default: each method's own choice)")  # fmt: skip
+    length = compare.add_mutually_exclusive_group()
+    length.add_argument("--protocol", choices=list(catalogue.PROTOCOLS), default="converged", metavar="PROTOCOL",
+        help="short, 40 passes over the data, or converged, each method's own number (default: converged)")  # fmt: skip
+    length.add_argument("--epochs", type=_count, metavar="N",
+        help="passes over the data; swag and sghmc walk on after them (default: by the protocol)")  # fmt: skip
     add("--samples", type=_count, default=defaults.num_samples, metavar="S",
         help="posterior draws (default: %(default)s)")  # fmt: skip
-    add("--out", metavar="FOLDER", help="where to write (default: results/DATA)")
+    add("--out", metavar="FOLDER",
+        help="where to write, and to keep finished fits, which are not made again (default: results/DATA)")  # fmt: skip
+    add("--fresh", action="store_true", help="make them again")
     add("--device", help="where to fit: cpu, cuda, cuda:1 (default: cpu)")
     add("--jobs", type=_count, metavar="N",
         help="processes that fit side by side (default: as many as there are seeds and cores; 1 on a GPU)")  # fmt: skip

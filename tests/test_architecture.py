@@ -72,7 +72,7 @@ FLOORS = [
     {"continued", "held_out_checks", "sensitivity"},
     {"diagnostics"},
     {"roster"},
-    {"settings"},
+    {"settings", "cells"},
     {"benchmark"},
     {"uci_table"},
     {"report"},

@@ -55,7 +55,8 @@ DEFAULTS = {
     "hidden": "400; uci: 50; mnist: a convolutional network instead",
     "jobs": "as many as there are seeds and cores; 1 on a GPU",
     "activation": "silu; uci: relu",
-    "epochs": "each method's own choice",
+    "protocol": "converged",
+    "epochs": "by the protocol",
     "samples": str(SETTINGS.num_samples),
     "out": "results/DATA",
     "device": "cpu",
@@ -69,9 +70,11 @@ OPTIONS = [
     "ood",
     "hidden",
     "activation",
+    "protocol",
     "epochs",
     "samples",
     "out",
+    "fresh",
     "device",
     "jobs",
     "json",
@@ -144,7 +147,7 @@ def test_the_table_goes_to_the_folder_asked_for(tmp_path, capsys):
     assert {"mistakes", "OOD max p", "OOD entropy", "OOD mut inf", "ELBO", "fit s"} <= set(headings)
     assert "brier" not in out
     assert str(tmp_path / "here" / "report.html") in out
-    assert {path.name for path in (tmp_path / "here").iterdir()} == {"report.html", "results.json"}
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"cells.jsonl", "fits", "report.html", "results.json"}
 
 
 def test_one_method_is_one_row_and_results_has_a_default_place(tmp_path, capsys, monkeypatch):
@@ -165,6 +168,46 @@ def test_the_same_words_give_the_same_figures(spoken, tmp_path, capsys):
         assert {name: row[name] for name in row if "seconds" not in name} == {
             name: other[name] for name in other if "seconds" not in name
         }
+
+
+def test_a_finished_fit_is_not_made_again_unless_asked_for(tmp_path, capsys, monkeypatch):
+    words = [*TINY, "--seeds", "2", "--jobs", "1", "--json", "--out", str(tmp_path)]
+    assert main([*words, "--methods", "map"]) == 0
+    (alone,) = strict(capsys.readouterr().out)["rows"]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    def again(*arguments, **options):
+        raise AssertionError("it is fitted again")
+
+    monkeypatch.setitem(benchmark.METHODS, "map", again)
+    assert main([*words, "--methods", "map"]) == 0
+    out, err = capsys.readouterr()
+    assert strict(out)["rows"] == [alone]
+    assert f"2 of 2 fits stand in {tmp_path}; --fresh makes them anew" in err
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == page
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert strict(out)["rows"][0] == alone
+    assert strict(out)["rows"][1]["method"] == "svi"
+    assert "2 of 4 fits stand in" in err
+    with pytest.raises(AssertionError, match="it is fitted again"):
+        main([*words, "--fresh"])
+
+
+def test_the_protocols_say_how_long_the_fits_are(tmp_path, capsys, monkeypatch):
+    seen = []
+
+    def stop(settings, **options):
+        seen.append(settings.num_epochs)
+        raise ValueError("seen")
+
+    monkeypatch.setattr(benchmark, "run", stop)
+    for words in (["--protocol", "short"], ["--protocol", "converged"], []):
+        main(["compare", "digits", *words, "--out", str(tmp_path)])
+    assert seen == [40, None, None]
+    with pytest.raises(SystemExit):
+        main(["compare", "digits", "--protocol", "short", "--epochs", "3"])
+    assert "not allowed with argument" in capsys.readouterr().err
 
 
 def test_options_reach_the_settings(tmp_path, monkeypatch):
