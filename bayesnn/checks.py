@@ -75,7 +75,8 @@ def check_trainable(network: nn.Module) -> None:
         raise ValueError(
             f"batch normalisation makes outputs depend on the batch in training, so no weight has a posterior; found "
             f"it in {', '.join(map(repr, found))}. Use nn.LayerNorm or nn.GroupNorm; or train the network by itself "
-            'and pass it to fit_last_layer(..., body="network") or to from_networks, which run it in eval mode.'
+            'and pass it to fit_last_layer(..., body="network") or to from_networks, which run it in eval mode, in a '
+            "model with standardise=False if it reads raw inputs."
         )
     tables = {n: m for n, m in network.named_modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
     meddled = [name for name, table in tables.items() if table.padding_idx is not None or table.max_norm is not None]

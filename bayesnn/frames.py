@@ -54,7 +54,7 @@ def in_columns(values: Any, bad: np.ndarray) -> str:
 
 
 def refuse_other_order(x: Any, y: Any) -> None:
-    """Refuse inputs and targets of pandas that have the same row labels in another order.
+    """Refuse inputs and targets of pandas that have the same row labels, or most of them, in another order.
 
     Args:
         x: Inputs of any kind.
@@ -66,9 +66,14 @@ def refuse_other_order(x: Any, y: Any) -> None:
     rows, others = getattr(x, "index", None), getattr(y, "index", None)
     if rows is None or others is None or not hasattr(rows, "equals") or not hasattr(others, "equals"):
         return
-    if len(rows) == len(others) and not rows.equals(others) and rows.is_unique and set(rows) == set(others):
+    if len(rows) != len(others) or rows.equals(others) or not (rows.is_unique and others.is_unique):
+        return
+    places = others.get_indexer(rows)
+    shared = places >= 0
+    if 2 * shared.sum() > len(rows) and (places != np.arange(len(rows)))[shared].any():
+        which = "the same labels" if shared.all() else f"{int(shared.sum())} of {len(rows)} labels in common, but"
         raise ValueError(
-            "x and y must have their rows in the same order; they have the same labels in another one. Write "
+            f"x and y must have their rows in the same order; they have {which} in another one. Write "
             "y.loc[x.index]; or y.to_numpy(), if they belong together as they stand."
         )
 

@@ -9,12 +9,18 @@ from typing import Any
 from torch import Tensor
 
 from bayesnn.data import as_training_data
+from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.scaling import input_scaling
+from bayesnn.warned import warn
 
 __all__ = ["Posterior", "predicted", "within"]
 
 Posterior = Callable[[Any], Predictive]
 """A fitted method: a function of the inputs."""
+
+_SAME = 1e-6
+"""Means and scales that differ by less, in units of the scale, are those of the same rows."""
 
 
 def within(posterior: Posterior, x: Any, memory: str | int | None) -> Predictive:
@@ -55,6 +61,7 @@ def predicted(posterior: Posterior, x: Any, y: Any = None) -> tuple[Predictive, 
             "posterior(x)."
         )
     inputs, targets = as_training_data(x, y)
+    _warn_of_the_fits_own(posterior, inputs)
     predictive = posterior(inputs)
     expect_predictive(predictive)
     checked, wanted = predictive.checked(targets), predictive.batch_shape + predictive.event_shape
@@ -64,3 +71,18 @@ def predicted(posterior: Posterior, x: Any, y: Any = None) -> tuple[Predictive, 
             "belongs to these inputs, (N,) for one target and (N, D) for several."
         )
     return predictive, checked
+
+
+def _warn_of_the_fits_own(posterior: Posterior, x: Tensor) -> None:
+    """Warn where these are the rows of the fit: as many, of the same mean and scale to the last digits."""
+    model = getattr(posterior, "model", None)
+    if not isinstance(model, BayesianNeuralNetwork) or len(x) != model.num_data:
+        return
+    loc, scale = (values.to(model.x_loc) for values in input_scaling(x))
+    if loc.shape != model.x_loc.shape or not ((scale - model.x_scale).abs() <= _SAME * scale).all():
+        return
+    if ((loc - model.x_loc).abs() <= _SAME * scale).all():
+        warn(
+            "these are the rows of the fit, of which it says too much: new rows will be covered less often. Pass rows "
+            "that the fit has not seen."
+        )

@@ -293,8 +293,7 @@ def expect_predictive(value: object, fewest: int = 0) -> None:
         ValueError: If it has fewer inputs.
     """
     if not isinstance(value, Predictive):
-        raise TypeError(f"this needs a Predictive; got {type(value).__name__}. Call the posterior first: posterior(x).")
+        advice = "Ask for its coverage(y)" if hasattr(value, "coverage") else "Call the posterior first: posterior(x)"
+        raise TypeError(f"this needs a Predictive; got {type(value).__name__}. {advice}.")
     if len(value) < fewest:
-        raise ValueError(
-            f"a predictive must have {fewest} input at least for this; got {value!r}. Predict some inputs."
-        )
+        raise ValueError(f"a predictive must have {fewest} input at least for this; got {value!r}. Predict some.")

@@ -19,6 +19,8 @@ def chosen(index: Any, number: int) -> Any:
         TypeError: If it is none, or goes along further axes.
         IndexError: If there is no such input.
     """
+    if getattr(index, "ndim", 0) == 1 and hasattr(index, "to_numpy"):  # torch would take a series by its labels
+        return torch.tensor(index.to_numpy())
     if getattr(index, "ndim", 0) == 1 or isinstance(index, slice | list | range):
         return index
     try:

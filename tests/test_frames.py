@@ -87,16 +87,26 @@ def test_the_same_rows_in_another_order_are_refused(kind):
         as_training_data(X, mended)
 
 
+def test_targets_that_are_shifted_against_their_inputs_are_refused():
+    """As lagged columns lose their first rows, and targets are then cut to their number."""
+    series = pd.Series(range(20), index=pd.date_range("2026-01-01", periods=20), dtype=float)
+    lagged = pd.DataFrame({"a week ago": series.shift(7)}).dropna()
+    with pytest.raises(ValueError, match="rows in the same order; they have 8 of 12 labels in common, but in another"):
+        as_training_data(lagged.iloc[:12], series.iloc[3:15])
+    assert as_training_data(lagged, series.loc[lagged.index])[1].tolist() == list(range(7, 20))
+
+
 @pytest.mark.parametrize(
     "y",
     [
         pd.Series(NUMBERS, index=["p", "q", "r"]),
-        pd.Series(NUMBERS, index=["r", "q", "s"]),
+        pd.Series(NUMBERS, index=["s", "q", "t"]),
+        pd.Series(NUMBERS, index=["s", "q", "r"]),
         pd.Series(NUMBERS),
         NUMBERS,
         torch.tensor(NUMBERS),
     ],
-    ids=["same order", "other labels", "numbered", "list", "tensor"],
+    ids=["same order", "other labels", "one other label", "numbered", "list", "tensor"],
 )
 def test_other_rows_go_by_their_place(y):
     assert as_training_data(X, y)[1].tolist() == NUMBERS

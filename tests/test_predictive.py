@@ -404,6 +404,14 @@ def test_a_whole_number_of_any_kind_keeps_the_axis(at):
         predictive[at - at + N]
 
 
+@pytest.mark.parametrize("labels", [range(7, 7 + N), list("abcde"), pd.date_range("2026-01-01", periods=N)], ids=str)
+def test_a_series_is_a_mask_by_its_place(labels):
+    predictive = predictive_of(Normal, S, N)
+    mask = pd.Series([False, True, True, False, False], index=labels)
+    assert torch.equal(predictive[mask].mean, predictive.mean[1:3])
+    assert torch.equal(predictive[pd.Series([4, 0], index=labels[:2])].mean, predictive.mean[[4, 0]])
+
+
 @pytest.mark.parametrize("at", [torch.tensor([3]), torch.tensor([False, False, False, True, False]), np.array([3])])
 def test_an_index_with_an_axis_is_no_whole_number(at):
     assert torch.equal(predictive_of(Normal, S, N)[at].mean, predictive_of(Normal, S, N).mean[3:4])
