@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -75,10 +77,14 @@ def classwise_ece(predictive: Predictive, y: Tensor, num_bins: int = 15) -> Tens
 
 
 def coverage(predictive: Predictive, y: Tensor, level: float = 0.9) -> Tensor:
-    """Fraction of targets within their central interval of the given level; ``level`` itself when calibrated."""
+    """Fraction of targets within their central interval of the given level; ``level`` itself when calibrated.
+
+    NaN where an interval is NaN.
+    """
     lower, upper = predictive.interval(level)
     y = predictive.checked(y)
-    return ((lower <= y) & (y <= upper)).double().mean()
+    inside = ((lower <= y) & (y <= upper)).double()
+    return torch.where(lower.isnan() | upper.isnan(), math.nan, inside).mean()
 
 
 def sharpness(predictive: Predictive, level: float = 0.9) -> Tensor:
@@ -148,7 +154,7 @@ def calibration_error(predictive: Predictive, y: Tensor, num_levels: int = 99) -
         num_levels: Number of levels :math:`m`; 99 for 0.01, 0.02, ..., 0.99.
 
     Returns:
-        A scalar.
+        A scalar; NaN where a distribution function is NaN.
 
     Raises:
         NotImplementedError: If the targets are classes, or the members do not tell their distribution function.
@@ -172,7 +178,8 @@ def calibration_error(predictive: Predictive, y: Tensor, num_levels: int = 99) -
     seen = [
         torch.where(jump > 0, ((p - below) / jump).clamp(0, 1), (reached <= p).double()).mean() for p in levels.tolist()
     ]
-    return (torch.stack(seen) - levels.to(reached.device)).square().mean().sqrt()
+    found = (torch.stack(seen) - levels.to(reached.device)).square().mean().sqrt()
+    return torch.where(jump.isnan().any(), math.nan, found)
 
 
 def _jump(predictive: Predictive, y: Tensor) -> tuple[Tensor, Tensor]:

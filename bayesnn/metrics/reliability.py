@@ -29,8 +29,11 @@ class Reliability:
 
     @property
     def ece(self) -> Tensor:
-        """Expected calibration error, as a fraction: the mean over inputs of the distance of their bin."""
-        distance = (self.accuracy - self.confidence).abs().nan_to_num(0.0)  # an empty bin has no weight
+        """Expected calibration error, as a fraction: the mean over inputs of the distance of their bin.
+
+        NaN where a probability is NaN.
+        """
+        distance = (self.accuracy - self.confidence).abs().where(self.count > 0, 0.0)  # an empty bin has no weight
         return (self.count * distance).sum() / self.count.sum()
 
     def __repr__(self) -> str:
