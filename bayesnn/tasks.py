@@ -16,6 +16,7 @@ from bayesnn.data import as_targets
 from bayesnn.metrics.detection import aupr, auroc, aurocs, fpr95
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.rounding import beyond_rounding, wholes
+from bayesnn.rows import one_each
 from bayesnn.tables import html_table, json_text, text_table
 from bayesnn.uncertainty import all_scores, spreads
 
@@ -250,13 +251,7 @@ def truth(predictive: Predictive, y: Any) -> Tensor:
     Raises:
         ValueError: If there is not one for each.
     """
-    target = predictive.checked(as_targets(y))
-    if target.shape != predictive.batch_shape + predictive.event_shape:
-        raise ValueError(
-            f"targets must have one row per input, shape {tuple(predictive.batch_shape + predictive.event_shape)}; got "
-            f"{tuple(target.shape)}."
-        )
-    return target
+    return one_each(predictive.checked(as_targets(y)), predictive.batch_shape + predictive.event_shape)
 
 
 def _kind(predictive: Predictive) -> tuple[Any, ...]:

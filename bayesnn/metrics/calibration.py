@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bayesnn.metrics.reliability import Reliability, gaps, reliability
 from bayesnn.predictive import Predictive
+from bayesnn.rows import one_each
 
 __all__ = [
     "Reliability",
@@ -72,7 +73,8 @@ def classwise_ece(predictive: Predictive, y: Tensor, num_bins: int = 15) -> Tens
         Measuring Calibration in Deep Learning, arXiv:1904.01685, where it is the static calibration error.
     """
     probs = predictive.probs.double()
-    truth = torch.nn.functional.one_hot(predictive.checked(y).long(), probs.shape[-1])
+    target = one_each(predictive.checked(y), predictive.batch_shape + predictive.event_shape)
+    truth = torch.nn.functional.one_hot(target.long(), probs.shape[-1])
     return gaps(probs.flatten(1), truth.flatten(1), num_bins).mean()
 
 

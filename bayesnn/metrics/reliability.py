@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.rows import one_each
 
 __all__ = ["Reliability", "gaps", "reliability"]
 
@@ -71,7 +72,8 @@ def reliability(predictive: Predictive, y: Tensor, num_bins: int = 15, *, equal_
     _check(num_bins)
     expect_predictive(predictive, fewest=1)
     confidence = predictive.log_probs.amax(-1).exp().double().flatten()
-    right = (predictive.mode == predictive.checked(y)).double().flatten()
+    target = one_each(predictive.checked(y), predictive.batch_shape + predictive.event_shape)
+    right = (predictive.mode == target).double().flatten()
     bins = _equal_mass(confidence, num_bins) if equal_mass else _equal_width(confidence, num_bins)
     count, sure, hits = (
         confidence.new_zeros(num_bins).index_add(0, bins, part)

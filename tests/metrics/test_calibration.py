@@ -225,3 +225,15 @@ def test_numbers_without_a_distribution_function_are_not_calibrated(score, famil
 def test_calibration_error_of_counts_that_are_nan_is_nan():
     predictive = Predictive(Poisson(BROKEN.abs(), validate_args=False))
     assert calibration_error(predictive, COUNTS).isnan()
+
+
+SEVERAL = Predictive(Independent(Bernoulli(logits=random(S, N, 2)), 1))
+
+
+@pytest.mark.parametrize("score", [ece, classwise_ece])
+@pytest.mark.parametrize("predictive", [Predictive(Categorical(logits=random(S, N, C))), SEVERAL], ids=["one", "two"])
+def test_several_sets_of_labels_are_refused(score, predictive):
+    y = torch.zeros(predictive.batch_shape + predictive.event_shape).long()
+    with pytest.raises(ValueError, match=rf"one row per input, shape \({N},.*\); got \(3, {N}.*Pass one: y\[0\]"):
+        score(predictive, y.expand(3, *y.shape))
+    assert score(predictive, torch.tensor(0)) == score(predictive, y)
