@@ -27,6 +27,7 @@ __all__ = [
     "mistakes",
     "out_of_distribution",
     "resampled",
+    "told",
     "truth",
 ]
 
@@ -181,7 +182,7 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
     expect_predictive(inside, fewest=1)
     expect_predictive(outside, fewest=1)
     if _kind(inside) != _kind(outside):
-        raise ValueError(f"inside and outside must be of one posterior; got {inside!r} and {outside!r}.")
+        raise ValueError(f"inside and outside must be of one posterior; got {told(inside)} and {told(outside)}.")
     scale = spreads(inside)
     here, there = all_scores(inside, scale=scale), all_scores(outside, scale=scale)
     joined = {name: torch.cat([here[name], there[name].to(here[name])]) for name in here}
@@ -254,7 +255,13 @@ def truth(predictive: Predictive, y: Any) -> Tensor:
     return one_each(predictive.checked(as_targets(y)), predictive.batch_shape + predictive.event_shape)
 
 
-def _kind(predictive: Predictive) -> tuple[Any, ...]:
+def told(predictive: Predictive) -> str:
+    """The predictive in words, with its number of classes, which its ``repr`` leaves out."""
+    classes = _kind(predictive)[1]
+    return f"{predictive!r} of {classes} classes" if classes else repr(predictive)
+
+
+def _kind(predictive: Predictive) -> tuple[torch.Size, int]:
     """What two predictives must have in common to be compared: their targets, and how many classes there are."""
     classes = len(predictive.enumerate_support(expand=False)) if predictive.has_enumerate_support else 0
     return predictive.event_shape, classes
