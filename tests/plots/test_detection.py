@@ -41,6 +41,36 @@ def test_histograms_have_the_colours_of_their_worlds_and_the_unit_told():
     ]
 
 
+@pytest.mark.parametrize(
+    ("score", "unit", "labels"),
+    [
+        ("epistemic", " (units of y)", ["like the training data", "from elsewhere"]),
+        ("mutual_information", " (nats)", ["known classes", "never seen"]),
+        ("expected pairwise KL", " (nats)", ["known classes", "never seen"]),
+        ("max_probability", "", ["known classes", "never seen"]),
+    ],
+)
+def test_units_and_labels_are_those_of_the_score_unless_told(score, unit, labels):
+    ax = detection_histogram(*SCORES, score=score)
+    assert ax.get_xlabel() == score + unit
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == labels
+    ax = detection_histogram(*SCORES, score=score, unit="spreads", labels=["digits", "letters"])
+    assert ax.get_xlabel() == f"{score} (spreads)"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["digits", "letters"]
+
+
+@pytest.mark.parametrize("score", ["total", "aleatoric", "epistemic"])
+def test_scores_of_numbers_are_in_units_of_y(score):
+    assert score in all_scores(REALS)
+    assert detection_histogram(*SCORES, score=score).get_xlabel() == f"{score} (units of y)"
+
+
+@pytest.mark.parametrize("labels", ["ab", ["digits"], ("a", "b", "c")])
+def test_labels_are_two(labels):
+    with pytest.raises(ValueError, match=r"labels must be two, of inside and of outside; got .*Write labels="):
+        detection_histogram(*SCORES, score="entropy", labels=labels)
+
+
 def outlines(ax):
     return [patch for patch in ax.patches if isinstance(patch, Polygon)]
 
