@@ -27,6 +27,7 @@ __all__ = [
     "mistakes",
     "out_of_distribution",
     "resampled",
+    "squared_errors",
     "told",
     "truth",
 ]
@@ -149,13 +150,22 @@ def mistakes(predictive: Predictive, y: Any, largest: float = 0.1) -> Tensor:
         return wrong if wrong.ndim == 1 else wrong.any(1)
     if not 0 < largest < 1:
         raise ValueError(f"largest must be a share of the errors between 0 and 1; got {largest}. Write largest=0.1.")
-    error = (predictive.mean - target).double()
-    if error.ndim == 2:
-        spread = target.double().std(0)
-        error = (error / torch.where(spread > 0, spread, 1.0)).square().mean(1).sqrt()
+    error = squared_errors(predictive, target)
     count = max(1, round(largest * len(error)))
     found = torch.zeros(len(error), dtype=torch.bool, device=error.device)
-    return found.index_fill(0, error.abs().topk(count).indices, True)
+    return found.index_fill(0, error.topk(count).indices, True)
+
+
+def squared_errors(predictive: Predictive, target: Tensor) -> Tensor:
+    """Squared error of each prediction of one real target ``(N,)``, in squared units of ``y``.
+
+    Of several targets it is the mean over them, each in units of its standard deviation over the inputs.
+    """
+    error = (predictive.mean - target).double()
+    if predictive.event_shape.numel() == 1:
+        return error.flatten().square()
+    spread = target.double().std(0)
+    return (error / torch.where(spread > 0, spread, 1.0)).square().mean(1)
 
 
 def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstrap: int = NUM_BOOTSTRAP) -> Detection:

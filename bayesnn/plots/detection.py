@@ -13,8 +13,8 @@ from bayesnn.metrics.detection import as_scores, aurc, auroc, risk_coverage, roc
 from bayesnn.plots.canvas import COLOURS, new_axes
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.rounding import beyond_rounding, wholes
-from bayesnn.tasks import mistakes, truth
-from bayesnn.uncertainty import all_scores, scores
+from bayesnn.tasks import mistakes, squared_errors, truth
+from bayesnn.uncertainty import all_scores, scores, spreads
 
 __all__ = ["detection_histogram", "risk_coverage_curve", "roc"]
 
@@ -156,7 +156,9 @@ def risk_coverage_curve(
 ) -> Axes:
     """Mean loss of the predictions that are kept, over the share that is kept, the most certain first.
 
-    The loss is whether the class is wrong, or the squared error of real targets (its mean over several dimensions).
+    The loss is whether the class is wrong, or the squared error of real targets. Of several targets errors are in units
+    of each target's standard deviation, and scores in its `spreads`, as in `misclassification`: else the target of the
+    largest unit decided.
     Beside the scores stand the best order there is, by the loss itself, and keeping at random.
 
     Args:
@@ -178,15 +180,11 @@ def risk_coverage_curve(
     """
     expect_predictive(predictive, fewest=1)
     classes, target = predictive.has_enumerate_support, truth(predictive, y)
-    known = all_scores(predictive)
+    known = all_scores(predictive, scale=spreads(predictive))
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ValueError(f"names must be among {', '.join(known)}; got {unknown[0]!r}.")
-    if classes:
-        loss = mistakes(predictive, target).double().cpu()
-    else:
-        squares = (predictive.mean - target).double().square().cpu()
-        loss = squares if squares.ndim == 1 else squares.mean(1)
+    loss = (mistakes if classes else squared_errors)(predictive, target).double().cpu()
     ax = new_axes(ax, (6.4, 3.4))
     of = wholes(known)
     for number, name in enumerate(names if names is not None else scores(predictive)):
@@ -199,7 +197,8 @@ def risk_coverage_curve(
     ax.plot(kept / len(loss), risk, color="0.7", lw=1, label=f"best order there is: {float(risk.mean()):.3g}")
     mean = float(loss.mean())
     ax.axhline(mean, color="0.7", lw=1, ls=(0, (1, 3)), label=f"at random: {mean:.3g}")
-    risk_of = "error rate of what is kept" if classes else "mean squared error (squared units of y)"
+    unit = "each target's variance" if predictive.event_shape.numel() > 1 else "squared units of y"
+    risk_of = "error rate of what is kept" if classes else f"mean squared error ({unit})"
     ax.set(xlabel="share of the inputs that is kept", ylabel=risk_of, xlim=(0, 1))
     ax.set_ylim(bottom=0)
     ax.legend(title="AURC", **_BESIDE)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from drawn import CLASSES, LOC, REALS, SCORES, N, S, random
+from drawn import CLASSES, LOC, REALS, SCALE, SCORES, N, S, random
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Polygon
 from sklearn import metrics
@@ -224,9 +224,28 @@ def test_the_risk_of_numbers_is_their_squared_error():
     kept = np.arange(1, N + 1)
     np.testing.assert_allclose(ax.lines[3].get_ydata(), np.sort(squares).cumsum() / kept)
     assert ax.get_ylabel() == "mean squared error (squared units of y)"
-    several = Predictive(Independent(Normal(LOC[..., None].expand(S, N, 2), 1.0), 1))
-    line = risk_coverage_curve(several, torch.stack([y, y], 1)).lines[0]
-    assert line.get_ydata()[-1] == pytest.approx(squares.mean())
+    column = risk_coverage_curve(Predictive(Independent(Normal(LOC[..., None], SCALE[..., None]), 1)), y[:, None])
+    for line, same in zip(column.lines, ax.lines, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), same.get_ydata())
+    assert column.get_ylabel() == ax.get_ylabel()
+
+
+@pytest.mark.parametrize("unit", [1.0, 1000.0])
+def test_the_risk_of_several_targets_is_told_in_their_own_units(unit):
+    units = torch.tensor([1.0, unit]).double()
+    loc, scale = random(S, N, 2, seed=3), random(S, N, 2, seed=4).exp()
+    y = random(N, 2, seed=5)
+    ax = risk_coverage_curve(Predictive(Independent(Normal(units * loc, units * scale), 1)), units * y)
+    squares = ((loc.mean(0) - y) / y.std(0)).square().mean(1).numpy()
+    noise, place = scale.square().mean(0).numpy(), loc.numpy()
+    parts = {"total": noise + place.var(0), "aleatoric": noise, "epistemic": place.var(0)}
+    whole = (noise + place.var(0)).mean(0) + place.mean(0).var(0)
+    kept = np.arange(1, N + 1)
+    for line, (name, part) in zip(ax.lines, parts.items(), strict=False):
+        assert line.get_label().startswith(f"{name}:")
+        expected = squares[np.argsort((part / whole).mean(1))].cumsum() / kept
+        np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-9)
+    assert ax.get_ylabel() == "mean squared error (each target's variance)"
 
 
 LABELS = torch.zeros(N).long()
