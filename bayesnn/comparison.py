@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesnn.data import as_training_data
+from bayesnn.data import as_training_data, brings_targets
 from bayesnn.evaluation import figures
+from bayesnn.frames import refuse_other_order
 from bayesnn.metrics.detection import aurocs
 from bayesnn.predictive import Predictive
 from bayesnn.rounding import beyond_rounding, wholes
@@ -80,7 +81,7 @@ def compare(
     Args:
         posteriors: Fitted methods by name.
         x_test: Test inputs ``(N, ...)``; or a ``Dataset`` or ``DataLoader`` of ``(x, y)``.
-        y_test: Their targets.
+        y_test: Their targets; left out when ``x_test`` brings them.
         x_ood: Inputs from another world, if there are any.
 
     Returns:
@@ -89,8 +90,8 @@ def compare(
         and predict.
 
     Raises:
-        TypeError: If the methods are not fitted ones by name.
-        ValueError: If the data do not suit them.
+        TypeError: If the methods are not fitted ones by name, or targets are missing or come twice.
+        ValueError: If the data do not suit them, or x and y of pandas have the same row labels in another order.
 
     Example:
         >>> standard = lambda x: Predictive(torch.distributions.Normal(x.mT, 1.0))
@@ -101,8 +102,9 @@ def compare(
         raise TypeError('compare needs fitted methods by name: compare({"svi": posterior}, x_test, y_test).')
     if not posteriors:
         raise ValueError('compare needs one fitted method at least: compare({"svi": posterior}, x_test, y_test).')
-    if y_test is None:
-        x_test, y_test = as_training_data(x_test)
+    if y_test is None or brings_targets(x_test):
+        x_test, y_test = as_training_data(x_test, y_test)
+    refuse_other_order(x_test, y_test)  # and leave them as they are: a fitted method asks for a frame's columns
     rows, noise = [], {}
     for name, posterior in posteriors.items():
         started = time.perf_counter()

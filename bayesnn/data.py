@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from bayesnn.frames import in_columns, refuse_other_order, refuse_text, shape_advice
 from bayesnn.seeding import seeded
@@ -102,9 +102,17 @@ def on_device(device: torch.device | str | None, fallback: torch.device) -> torc
 
 
 def batches(x: Any) -> Iterator[Any]:
-    """``x`` itself if it is one block of data, else its batches without their targets."""
+    """``x`` itself if it is one block of data, else its batches without their targets, in their order.
+
+    Raises:
+        ValueError: If it is a ``DataLoader`` that shuffles.
+    """
     if isinstance(x, Dataset):
         x = DataLoader(x, batch_size=1000)
+    if isinstance(x, DataLoader):
+        _refuse_shuffled(x)
+        with seeded(0):  # as `_read`; all at once, as between two batches the caller would draw from this state
+            x = [_without_targets(batch) for batch in x]
     block = isinstance(x, Tensor) or hasattr(x, "__array__") or hasattr(x, "to_numpy") or not isinstance(x, Iterable)
     if isinstance(x, list | tuple) and not any(hasattr(part, "__array__") or isinstance(part, tuple) for part in x[:1]):
         block = True  # nested lists of numbers
@@ -112,7 +120,21 @@ def batches(x: Any) -> Iterator[Any]:
         yield x
         return
     for batch in x:
-        yield batch[0] if isinstance(batch, list | tuple) else batch
+        yield _without_targets(batch)
+
+
+def _without_targets(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, list | tuple) else batch
+
+
+def _refuse_shuffled(loader: DataLoader) -> None:
+    """Refuse a loader whose rows come in an order that nobody knows."""
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    if isinstance(sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler):
+        raise ValueError(
+            "a DataLoader to predict must give its rows in their order, or nobody knows which prediction is whose; its "
+            f"sampler is a {type(sampler).__name__}. Write DataLoader(data, shuffle=False)."
+        )
 
 
 def _read(source: Dataset | DataLoader) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from bayesnn.predictive import Predictive, expect_predictive
-from bayesnn.tasks import NUM_BOOTSTRAP, Detection, detection
+from bayesnn.tasks import NUM_BOOTSTRAP, Detection, detection, told
 from bayesnn.uncertainty import expected_entropy, mutual_information
 
 __all__ = ["unknown_from_ambiguous"]
@@ -51,7 +51,7 @@ def unknown_from_ambiguous(
             "what is ambiguous is asked of classes; these targets are real. Write variance_decomposition for them."
         )
     if _classes(unknown) != _classes(ambiguous):
-        raise ValueError(f"unknown and ambiguous must be of one posterior; got {unknown!r} and {ambiguous!r}.")
+        raise ValueError(f"unknown and ambiguous must be of one posterior; got {told(unknown)} and {told(ambiguous)}.")
     epistemic = torch.cat([mutual_information(unknown), mutual_information(ambiguous).to(unknown.device)])
     aleatoric = torch.cat([expected_entropy(unknown), expected_entropy(ambiguous).to(unknown.device)])
     total = (epistemic + aleatoric).clamp_min(1e-12)  # all but certain: no share to speak of

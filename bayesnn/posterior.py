@@ -116,7 +116,7 @@ class WeightPosterior:
 
         Args:
             x: Inputs ``(N, ...)`` as tensor, array or frame, in raw units; or a ``Dataset``, ``DataLoader`` or other
-                iterable of such batches (pairs ``(x, y)`` are taken by their first part).
+                iterable of such batches, none that shuffles (pairs ``(x, y)`` are taken by their first part).
             memory: Memory that the predictions of all draws may take, ``"200MB"`` or a number of bytes; 1 GB, or a
                 quarter of what is free if that is less, if left out. Where they would take more they are not held: the
                 predictive computes them block by block, for each question anew, and ``plan`` says so beforehand.

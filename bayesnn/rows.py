@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["as_rows", "beside_draws", "chosen", "put", "room_for"]
+__all__ = ["as_rows", "beside_draws", "chosen", "one_each", "put", "room_for"]
 
 
 def chosen(index: Any, number: int) -> Any:
@@ -54,6 +54,20 @@ def as_rows(y: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:
             "Pass the y that belongs to these inputs, (N,) for one target and (N, D) for several."
         )
     return y
+
+
+def one_each(y: Tensor, shape: torch.Size) -> Tensor:
+    """Targets of a predictive's batch and event shape, without further axes; one number alone is that of all inputs.
+
+    Raises:
+        ValueError: If there is not one target for each input.
+    """
+    if y.ndim and y.shape != shape:
+        raise ValueError(
+            f"targets must have one row per input, shape {tuple(shape)}; got {tuple(y.shape)}. Several sets of "
+            "targets? Pass one: y[0]."
+        )
+    return y.expand(shape)
 
 
 def beside_draws(values: Tensor, event_dim: int) -> Tensor:

@@ -16,6 +16,7 @@ from bayesnn.data import as_targets
 from bayesnn.metrics.detection import aupr, auroc, aurocs, fpr95
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.rounding import beyond_rounding, wholes
+from bayesnn.rows import one_each
 from bayesnn.tables import html_table, json_text, text_table
 from bayesnn.uncertainty import all_scores, spreads
 
@@ -26,6 +27,8 @@ __all__ = [
     "mistakes",
     "out_of_distribution",
     "resampled",
+    "squared_errors",
+    "told",
     "truth",
 ]
 
@@ -147,13 +150,22 @@ def mistakes(predictive: Predictive, y: Any, largest: float = 0.1) -> Tensor:
         return wrong if wrong.ndim == 1 else wrong.any(1)
     if not 0 < largest < 1:
         raise ValueError(f"largest must be a share of the errors between 0 and 1; got {largest}. Write largest=0.1.")
-    error = (predictive.mean - target).double()
-    if error.ndim == 2:
-        spread = target.double().std(0)
-        error = (error / torch.where(spread > 0, spread, 1.0)).square().mean(1).sqrt()
+    error = squared_errors(predictive, target)
     count = max(1, round(largest * len(error)))
     found = torch.zeros(len(error), dtype=torch.bool, device=error.device)
-    return found.index_fill(0, error.abs().topk(count).indices, True)
+    return found.index_fill(0, error.topk(count).indices, True)
+
+
+def squared_errors(predictive: Predictive, target: Tensor) -> Tensor:
+    """Squared error of each prediction of one real target ``(N,)``, in squared units of ``y``.
+
+    Of several targets it is the mean over them, each in units of its standard deviation over the inputs.
+    """
+    error = (predictive.mean - target).double()
+    if predictive.event_shape.numel() == 1:
+        return error.flatten().square()
+    spread = target.double().std(0)
+    return (error / torch.where(spread > 0, spread, 1.0)).square().mean(1)
 
 
 def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstrap: int = NUM_BOOTSTRAP) -> Detection:
@@ -180,7 +192,7 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
     expect_predictive(inside, fewest=1)
     expect_predictive(outside, fewest=1)
     if _kind(inside) != _kind(outside):
-        raise ValueError(f"inside and outside must be of one posterior; got {inside!r} and {outside!r}.")
+        raise ValueError(f"inside and outside must be of one posterior; got {told(inside)} and {told(outside)}.")
     scale = spreads(inside)
     here, there = all_scores(inside, scale=scale), all_scores(outside, scale=scale)
     joined = {name: torch.cat([here[name], there[name].to(here[name])]) for name in here}
@@ -250,16 +262,16 @@ def truth(predictive: Predictive, y: Any) -> Tensor:
     Raises:
         ValueError: If there is not one for each.
     """
-    target = predictive.checked(as_targets(y))
-    if target.shape != predictive.batch_shape + predictive.event_shape:
-        raise ValueError(
-            f"targets must have one row per input, shape {tuple(predictive.batch_shape + predictive.event_shape)}; got "
-            f"{tuple(target.shape)}."
-        )
-    return target
+    return one_each(predictive.checked(as_targets(y)), predictive.batch_shape + predictive.event_shape)
 
 
-def _kind(predictive: Predictive) -> tuple[Any, ...]:
+def told(predictive: Predictive) -> str:
+    """The predictive in words, with its number of classes, which its ``repr`` leaves out."""
+    classes = _kind(predictive)[1]
+    return f"{predictive!r} of {classes} classes" if classes else repr(predictive)
+
+
+def _kind(predictive: Predictive) -> tuple[torch.Size, int]:
     """What two predictives must have in common to be compared: their targets, and how many classes there are."""
     classes = len(predictive.enumerate_support(expand=False)) if predictive.has_enumerate_support else 0
     return predictive.event_shape, classes

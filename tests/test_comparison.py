@@ -3,6 +3,7 @@
 import json
 import math
 
+import pandas as pd
 import pytest
 import torch
 from made_up import CLASSES, ELSEWHERE, LABELS, LOC, LOGITS, OTHER_LOGITS, REALS, SCALE, TARGETS, N, random
@@ -42,6 +43,24 @@ def test_compare_leaves_out_what_there_is_not():
     loader = DataLoader(TensorDataset(torch.zeros(N, 1), TARGETS), batch_size=7)
     found = compare({"reals": lambda x: REALS}, loader).rows[0]
     assert {name: found[name] for name in ("nll", "rmse")} == {name: row[name] for name in ("nll", "rmse")}
+
+
+@pytest.mark.parametrize(
+    "source", [lambda data: data, lambda data: DataLoader(data, shuffle=True)], ids=["set", "loader"]
+)
+def test_data_that_bring_their_targets_come_alone(source):
+    data = source(TensorDataset(torch.zeros(N, 1), TARGETS))
+    with pytest.raises(TypeError, match="brings its own targets; pass it alone, without y"):
+        compare({"reals": lambda x: REALS}, data, TARGETS)
+
+
+def test_rows_of_pandas_in_another_order_are_refused():
+    x, y = pd.DataFrame(torch.zeros(N, 2).numpy(), columns=["a", "b"]), pd.Series(TARGETS.numpy())
+    seen = []
+    compare({"reals": lambda x: seen.append(x) or REALS}, x, y)
+    assert seen[0] is x  # with its columns
+    with pytest.raises(ValueError, match=r"same labels in another one. Write y.loc\[x.index\]"):
+        compare({"reals": lambda x: REALS}, x, y[::-1])
 
 
 def test_compare_takes_fitted_methods_and_becomes_a_frame():

@@ -7,10 +7,19 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from bayesnn import BayesianNeuralNetwork, fit_map, likelihoods
-from bayesnn.data import as_inputs, as_targets, as_training_data, on_device
+from bayesnn.data import as_inputs, as_targets, as_training_data, batches, on_device
 
 N = 5
 X = np.arange(2.0 * N).reshape(N, 2)
@@ -130,6 +139,40 @@ def test_reading_a_source_leaves_the_random_state(shuffle):
     before = torch.get_rng_state()
     as_training_data(DataLoader(dataset(), batch_size=2, shuffle=shuffle))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Jittered(Rows):
+    def __getitem__(self, i):
+        return super().__getitem__(i) + torch.rand(2)
+
+
+@pytest.mark.parametrize(
+    "make", [dataset, lambda: DataLoader(dataset(), batch_size=2), lambda: Jittered(lambda i: torch.zeros(2))]
+)
+def test_predicting_from_a_source_leaves_the_random_state(make):
+    before = torch.get_rng_state()
+    for _ in batches(make()):
+        assert torch.equal(torch.get_rng_state(), before)  # between two batches too
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.testing.assert_close(list(batches(make())), list(batches(make())))
+
+
+SHUFFLED = {
+    "shuffle": lambda: DataLoader(dataset(), shuffle=True),
+    "without batches": lambda: DataLoader(dataset(), batch_size=None, shuffle=True),
+    "some": lambda: DataLoader(dataset(), sampler=SubsetRandomSampler(range(3))),
+    "weighted": lambda: DataLoader(dataset(), sampler=WeightedRandomSampler([1.0, 2.0, 3.0], 3)),
+    "sampler of batches": lambda: DataLoader(
+        dataset(), batch_sampler=BatchSampler(RandomSampler(dataset()), 2, drop_last=False)
+    ),
+}
+
+
+@pytest.mark.parametrize("make", SHUFFLED.values(), ids=SHUFFLED)
+def test_rows_to_predict_come_in_their_order(make):
+    with pytest.raises(ValueError, match=r"rows in their order, .* is a \w*RandomSampler\. Write .*shuffle=False"):
+        list(batches(make()))
+    assert len(as_training_data(make())[0]) >= 2  # a fit may take them as they come
 
 
 def test_a_shuffling_loader_keeps_pairs_together():

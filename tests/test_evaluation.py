@@ -12,7 +12,7 @@ import scipy.stats
 import torch
 from made_up import CLASSES, LABELS, LOC, LOGITS, REALS, SCALE, TARGETS, C, N, S, class_scores
 from sklearn import metrics
-from torch.distributions import Binomial, Independent, Normal, Poisson, StudentT
+from torch.distributions import Binomial, Categorical, Independent, Normal, Poisson, StudentT
 
 from bayesnn import decompose, plots
 from bayesnn.evaluation import evaluate
@@ -157,6 +157,11 @@ def test_targets_come_in_any_form(form):
         (lambda: misclassification(REALS, TARGETS, largest=1.5), ValueError, "largest must be a share of the errors"),
         (lambda: misclassification(CLASSES, LABELS, num_bootstrap=-1), ValueError, "num_bootstrap must be 20 or more"),
         (lambda: out_of_distribution(CLASSES, REALS), ValueError, "inside and outside must be of one posterior"),
+        (
+            lambda: out_of_distribution(CLASSES, Predictive(Categorical(logits=LOGITS[..., :3]))),
+            ValueError,
+            r"of one posterior; got Predictive\(.*\) of 4 classes and Predictive\(.*\) of 3 classes\.",
+        ),
         (
             lambda: out_of_distribution(REALS, Predictive(Independent(Normal(LOC[..., None], 1.0), 1))),
             ValueError,

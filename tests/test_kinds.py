@@ -59,7 +59,7 @@ def test_a_certain_prediction_has_no_share_but_a_number():
         (
             lambda: unknown_from_ambiguous(CLASSES, Predictive(Categorical(logits=LOGITS[..., :3]))),
             ValueError,
-            "unknown and ambiguous must be of one posterior",
+            "unknown and ambiguous must be of one posterior; got .* of 4 classes and .* of 3 classes",
         ),
         (lambda: unknown_from_ambiguous(CLASSES, LOGITS), TypeError, "needs a Predictive"),
         (lambda: unknown_from_ambiguous(CLASSES, CLASSES, num_bootstrap=-1), ValueError, "num_bootstrap must be 20"),

@@ -94,7 +94,7 @@ class GaussianProcess:
 
         Args:
             x: Inputs ``(N, ...)`` as tensor, array or frame, in raw units; or a ``Dataset``, ``DataLoader`` or other
-                iterable of such batches (pairs ``(x, y)`` are taken by their first part).
+                iterable of such batches, none that shuffles (pairs ``(x, y)`` are taken by their first part).
             memory: Memory that the members may take, see `WeightPosterior`.
 
         Returns:

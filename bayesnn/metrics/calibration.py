@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from bayesnn.metrics.reliability import Reliability, gaps, reliability
 from bayesnn.predictive import Predictive
+from bayesnn.rows import one_each
 
 __all__ = [
     "Reliability",
@@ -70,15 +73,20 @@ def classwise_ece(predictive: Predictive, y: Tensor, num_bins: int = 15) -> Tens
         Measuring Calibration in Deep Learning, arXiv:1904.01685, where it is the static calibration error.
     """
     probs = predictive.probs.double()
-    truth = torch.nn.functional.one_hot(predictive.checked(y).long(), probs.shape[-1])
+    target = one_each(predictive.checked(y), predictive.batch_shape + predictive.event_shape)
+    truth = torch.nn.functional.one_hot(target.long(), probs.shape[-1])
     return gaps(probs.flatten(1), truth.flatten(1), num_bins).mean()
 
 
 def coverage(predictive: Predictive, y: Tensor, level: float = 0.9) -> Tensor:
-    """Fraction of targets within their central interval of the given level; ``level`` itself when calibrated."""
+    """Fraction of targets within their central interval of the given level; ``level`` itself when calibrated.
+
+    NaN where an interval is NaN.
+    """
     lower, upper = predictive.interval(level)
     y = predictive.checked(y)
-    return ((lower <= y) & (y <= upper)).double().mean()
+    inside = ((lower <= y) & (y <= upper)).double()
+    return torch.where(lower.isnan() | upper.isnan(), math.nan, inside).mean()
 
 
 def sharpness(predictive: Predictive, level: float = 0.9) -> Tensor:
@@ -148,7 +156,7 @@ def calibration_error(predictive: Predictive, y: Tensor, num_levels: int = 99) -
         num_levels: Number of levels :math:`m`; 99 for 0.01, 0.02, ..., 0.99.
 
     Returns:
-        A scalar.
+        A scalar; NaN where a distribution function is NaN.
 
     Raises:
         NotImplementedError: If the targets are classes, or the members do not tell their distribution function.
@@ -172,7 +180,8 @@ def calibration_error(predictive: Predictive, y: Tensor, num_levels: int = 99) -
     seen = [
         torch.where(jump > 0, ((p - below) / jump).clamp(0, 1), (reached <= p).double()).mean() for p in levels.tolist()
     ]
-    return (torch.stack(seen) - levels.to(reached.device)).square().mean().sqrt()
+    found = (torch.stack(seen) - levels.to(reached.device)).square().mean().sqrt()
+    return torch.where(jump.isnan().any(), math.nan, found)
 
 
 def _jump(predictive: Predictive, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from bayesnn import quantiles
 from bayesnn.members import mapped
 from bayesnn.metrics.adaptive import integrate
 from bayesnn.predictive import Predictive
+from bayesnn.rows import one_each
 from bayesnn.streamed import blockwise
 
 __all__ = ["crps", "has_closed_form"]
@@ -74,7 +75,7 @@ def crps(predictive: Predictive, y: Tensor) -> Tensor:
         raise NotImplementedError(
             "the CRPS is a score of numbers; this predictive is over classes. Write brier, which is its like for them."
         )
-    y = predictive.checked(y).expand(predictive.batch_shape + predictive.event_shape)
+    y = one_each(predictive.checked(y), predictive.batch_shape + predictive.event_shape)
     return _of_each(predictive, y).mean()
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.rows import one_each
 
 __all__ = ["Reliability", "gaps", "reliability"]
 
@@ -29,8 +30,11 @@ class Reliability:
 
     @property
     def ece(self) -> Tensor:
-        """Expected calibration error, as a fraction: the mean over inputs of the distance of their bin."""
-        distance = (self.accuracy - self.confidence).abs().nan_to_num(0.0)  # an empty bin has no weight
+        """Expected calibration error, as a fraction: the mean over inputs of the distance of their bin.
+
+        NaN where a probability is NaN.
+        """
+        distance = (self.accuracy - self.confidence).abs().where(self.count > 0, 0.0)  # an empty bin has no weight
         return (self.count * distance).sum() / self.count.sum()
 
     def __repr__(self) -> str:
@@ -68,7 +72,8 @@ def reliability(predictive: Predictive, y: Tensor, num_bins: int = 15, *, equal_
     _check(num_bins)
     expect_predictive(predictive, fewest=1)
     confidence = predictive.log_probs.amax(-1).exp().double().flatten()
-    right = (predictive.mode == predictive.checked(y)).double().flatten()
+    target = one_each(predictive.checked(y), predictive.batch_shape + predictive.event_shape)
+    right = (predictive.mode == target).double().flatten()
     bins = _equal_mass(confidence, num_bins) if equal_mass else _equal_width(confidence, num_bins)
     count, sure, hits = (
         confidence.new_zeros(num_bins).index_add(0, bins, part)

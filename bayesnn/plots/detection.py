@@ -13,8 +13,8 @@ from bayesnn.metrics.detection import as_scores, aurc, auroc, risk_coverage, roc
 from bayesnn.plots.canvas import COLOURS, new_axes
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.rounding import beyond_rounding, wholes
-from bayesnn.tasks import mistakes, truth
-from bayesnn.uncertainty import all_scores, scores
+from bayesnn.tasks import mistakes, squared_errors, truth
+from bayesnn.uncertainty import all_scores, scores, spreads
 
 __all__ = ["detection_histogram", "risk_coverage_curve", "roc"]
 
@@ -25,14 +25,30 @@ _BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02), "
 """Legends that are off the curves, wherever those run."""
 
 
-def detection_histogram(inside: Any, outside: Any, *, score: str, unit: str = "nats", ax: Axes | None = None) -> Axes:
+_KNOWN_OR_NOT = ("known classes", "never seen"), ("like the training data", "from elsewhere")
+"""What inputs are called where targets are classes, and where they are real."""
+
+
+def detection_histogram(
+    inside: Any,
+    outside: Any,
+    *,
+    score: str,
+    unit: str | None = None,
+    labels: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Histograms of an uncertainty score on inputs like the training data and on inputs from elsewhere.
 
     Args:
         inside: Score of the inputs from the training data's world ``(N,)``: tensor, array, list or series.
         outside: Score of the others ``(M,)``.
         score: Its name.
-        unit: Its unit.
+        unit: Its unit. If left out, that of the name: nats of entropies, information and divergences, units of ``y`` of
+            the standard deviations ``total``, ``aleatoric`` and ``epistemic``, none of others, as of probabilities.
+            Write it of scores that have a ``scale``.
+        labels: What the two kinds of input are called. If left out, "known classes" and "never seen", or of standard
+            deviations "like the training data" and "from elsewhere": write them for the entropy of a real target.
         ax: Where to draw.
 
     Returns:
@@ -40,8 +56,16 @@ def detection_histogram(inside: Any, outside: Any, *, score: str, unit: str = "n
 
     Raises:
         TypeError: If the scores are not numbers.
-        ValueError: If there is no score of a kind, or one is not finite.
+        ValueError: If there is no score of a kind, one is not finite, or there are not two labels.
+
+    Example:
+        >>> detection_histogram([1.0, 1.5], [2.0, 4.0], score="epistemic").get_xlabel()
+        'epistemic (units of y)'
     """
+    if labels is not None and (isinstance(labels, str) or len(labels) != 2):
+        raise ValueError(
+            f'labels must be two, of inside and of outside; got {labels!r}. Write labels=("digits", "letters").'
+        )
     kinds = {
         name: as_scores(values, name).cpu().double().numpy()
         for name, values in (("inside", inside), ("outside", outside))
@@ -56,7 +80,9 @@ def detection_histogram(inside: Any, outside: Any, *, score: str, unit: str = "n
             )
     ax = new_axes(ax)
     smallest, largest = (float(end([end(values) for values in kinds.values()])) for end in (np.min, np.max))
-    ax.set(xlabel=f"{score} ({unit})", ylabel="fraction of inputs")
+    of_reals = score in ("total", "aleatoric", "epistemic")
+    unit = unit if unit is not None else "units of y" if of_reals else _unit(score)
+    ax.set(xlabel=f"{score} ({unit})" if unit else score, ylabel="fraction of inputs")
     if largest - smallest <= 1e-6 * max(abs(smallest), abs(largest)) or max(abs(smallest), abs(largest)) < 1e-7:
         # Mutual information of one draw is 0 but for rounding.
         ax.text(
@@ -64,7 +90,7 @@ def detection_histogram(inside: Any, outside: Any, *, score: str, unit: str = "n
         )
         return ax
     bins = np.linspace(min(smallest, 0.0), largest, 31).tolist()
-    for name, label in (("inside", "known classes"), ("outside", "never seen")):
+    for name, label in zip(kinds, labels if labels is not None else _KNOWN_OR_NOT[of_reals], strict=True):
         share = np.full(len(kinds[name]), 1 / len(kinds[name]))
         ax.hist(kinds[name], bins, weights=share, color=COLOURS[name], alpha=0.35)
         ax.hist(kinds[name], bins, weights=share, color=COLOURS[name], histtype="step", lw=1.5, label=label)
@@ -130,7 +156,9 @@ def risk_coverage_curve(
 ) -> Axes:
     """Mean loss of the predictions that are kept, over the share that is kept, the most certain first.
 
-    The loss is whether the class is wrong, or the squared error of real targets (its mean over several dimensions).
+    The loss is whether the class is wrong, or the squared error of real targets. Of several targets errors are in units
+    of each target's standard deviation, and scores in its `spreads`, as in `misclassification`: else the target of the
+    largest unit decided.
     Beside the scores stand the best order there is, by the loss itself, and keeping at random.
 
     Args:
@@ -152,15 +180,11 @@ def risk_coverage_curve(
     """
     expect_predictive(predictive, fewest=1)
     classes, target = predictive.has_enumerate_support, truth(predictive, y)
-    known = all_scores(predictive)
+    known = all_scores(predictive, scale=spreads(predictive))
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ValueError(f"names must be among {', '.join(known)}; got {unknown[0]!r}.")
-    if classes:
-        loss = mistakes(predictive, target).double().cpu()
-    else:
-        squares = (predictive.mean - target).double().square().cpu()
-        loss = squares if squares.ndim == 1 else squares.mean(1)
+    loss = (mistakes if classes else squared_errors)(predictive, target).double().cpu()
     ax = new_axes(ax, (6.4, 3.4))
     of = wholes(known)
     for number, name in enumerate(names if names is not None else scores(predictive)):
@@ -173,11 +197,17 @@ def risk_coverage_curve(
     ax.plot(kept / len(loss), risk, color="0.7", lw=1, label=f"best order there is: {float(risk.mean()):.3g}")
     mean = float(loss.mean())
     ax.axhline(mean, color="0.7", lw=1, ls=(0, (1, 3)), label=f"at random: {mean:.3g}")
-    risk_of = "error rate of what is kept" if classes else "mean squared error (squared units of y)"
+    unit = "each target's variance" if predictive.event_shape.numel() > 1 else "squared units of y"
+    risk_of = "error rate of what is kept" if classes else f"mean squared error ({unit})"
     ax.set(xlabel="share of the inputs that is kept", ylabel=risk_of, xlim=(0, 1))
     ax.set_ylim(bottom=0)
     ax.legend(title="AURC", **_BESIDE)
     return ax
+
+
+def _unit(score: str) -> str:
+    """The unit of a score of classes, by its name: probabilities have none."""
+    return "nats" if any(word in score.lower() for word in ("entropy", "information", "kl")) else ""
 
 
 def _colour(name: str, number: int) -> str:

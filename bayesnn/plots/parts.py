@@ -41,11 +41,16 @@ def aleatoric_epistemic(groups: Predictive | Mapping[str, Predictive], *, ax: Ax
     by_name = groups if isinstance(groups, Mapping) else {"": groups}
     if not by_name:
         raise ValueError("there must be one group at least; got none.")
-    for predictive in by_name.values():
+    for name, predictive in by_name.items():
         expect_predictive(predictive)
+        if predictive.event_shape not in ((), (1,)):
+            raise ValueError(
+                f"groups must be of one target; {repr(name) if name else 'the predictive'} has "
+                f"{predictive.event_shape[0]}. Write decompose(predictive) for the parts of each."
+            )
     kinds = {predictive.has_enumerate_support for predictive in by_name.values()}
-    if len(kinds) > 1 or any(predictive.event_shape not in ((), (1,)) for predictive in by_name.values()):
-        raise ValueError("all groups must be of one target, all of classes or all of real numbers.")
+    if len(kinds) > 1:
+        raise ValueError("all groups must be of classes, or all of real numbers; got both. Draw them apart.")
     classes = kinds.pop()
     ax = new_axes(ax, (4.6, 3.8))
     for number, (name, predictive) in enumerate(by_name.items()):

@@ -41,9 +41,15 @@ def uncertain_pictures(
 
     Raises:
         TypeError: If the pictures are not numbers, or there is no predictive.
-        ValueError: If they are not those that were predicted, none is to be shown, or there are too few words.
+        ValueError: If they are not those that were predicted, or have several labels each, none is to be shown, or
+            there are too few words.
     """
     expect_predictive(predictive)
+    if predictive.event_shape:
+        raise ValueError(
+            f"uncertain_pictures shows one label, of shape (N,); the predictive has {predictive.event_shape[0]} of "
+            "them for each picture. Write decompose(predictive) for the parts of each."
+        )
     pictures = as_inputs(pictures)
     if pictures.ndim not in (3, 4) or len(pictures) != len(predictive):
         raise ValueError(

@@ -198,3 +198,42 @@ def test_calibration_of_numbers_wants_numbers_and_a_distribution_function():
         sharpness(classes)
     with pytest.raises(ValueError, match=r"num_levels must be 1 or more; got 0.*Write num_levels=99"):
         calibration_error(Predictive(Normal(random(S, N), 1.0)), random(N), 0)
+
+
+BROKEN = random(S, N).where(torch.arange(S * N).view(S, N) != 7, math.nan)
+
+
+@pytest.mark.parametrize("equal_mass", [False, True])
+def test_classes_of_no_probability_are_not_calibrated(equal_mass):
+    for broken in (BROKEN, torch.full_like(BROKEN, math.nan)):
+        predictive = Predictive(Categorical(logits=torch.stack([broken, -broken], -1), validate_args=False))
+        assert ece(predictive, torch.zeros(N).long(), equal_mass=equal_mass).isnan()
+        assert classwise_ece(predictive, torch.zeros(N).long()).isnan()
+
+
+@pytest.mark.parametrize("score", [coverage, calibration_error, lambda predictive, y: sharpness(predictive)])
+@pytest.mark.parametrize(
+    "family", [Normal, lambda loc, scale, **options: Independent(Normal(loc[..., None], scale, **options), 1)]
+)
+def test_numbers_without_a_distribution_function_are_not_calibrated(score, family):
+    y = random(N, seed=1)
+    for broken in (BROKEN, torch.full_like(BROKEN, math.nan), BROKEN[:1]):
+        predictive = Predictive(family(broken, 1.0, validate_args=False))
+        assert score(predictive, y).isnan()
+
+
+def test_calibration_error_of_counts_that_are_nan_is_nan():
+    predictive = Predictive(Poisson(BROKEN.abs(), validate_args=False))
+    assert calibration_error(predictive, COUNTS).isnan()
+
+
+SEVERAL = Predictive(Independent(Bernoulli(logits=random(S, N, 2)), 1))
+
+
+@pytest.mark.parametrize("score", [ece, classwise_ece])
+@pytest.mark.parametrize("predictive", [Predictive(Categorical(logits=random(S, N, C))), SEVERAL], ids=["one", "two"])
+def test_several_sets_of_labels_are_refused(score, predictive):
+    y = torch.zeros(predictive.batch_shape + predictive.event_shape).long()
+    with pytest.raises(ValueError, match=rf"one row per input, shape \({N},.*\); got \(3, {N}.*Pass one: y\[0\]"):
+        score(predictive, y.expand(3, *y.shape))
+    assert score(predictive, torch.tensor(0)) == score(predictive, y)

@@ -183,3 +183,11 @@ def test_counts_must_be_whole():
 def test_members_must_tell_their_distribution_function():
     with pytest.raises(NotImplementedError, match=r"the CRPS needs members.*VonMises does not. Write nll"):
         crps(Predictive(VonMises(LOC, SCALE)), Y)
+
+
+@pytest.mark.parametrize("members", [Normal(LOC, SCALE), Independent(Normal(LOC[..., None], 1.0), 1)], ids=["one", "D"])
+def test_several_sets_of_targets_are_refused(members):
+    y = torch.zeros(members.batch_shape[1:] + members.event_shape)
+    with pytest.raises(ValueError, match=rf"one row per input, shape \({N},.*\); got \(3, {N}.*Pass one: y\[0\]"):
+        crps(Predictive(members), y.expand(3, *y.shape))
+    assert crps(Predictive(members), torch.tensor(0.0)) == crps(Predictive(members), y)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from drawn import CLASSES, LOC, REALS, SCORES, N, S, random
+from drawn import CLASSES, LOC, REALS, SCALE, SCORES, N, S, random
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Polygon
 from sklearn import metrics
@@ -39,6 +39,36 @@ def test_histograms_have_the_colours_of_their_worlds_and_the_unit_told():
         to_rgb(COLOURS["inside"]),
         to_rgb(COLOURS["outside"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("score", "unit", "labels"),
+    [
+        ("epistemic", " (units of y)", ["like the training data", "from elsewhere"]),
+        ("mutual_information", " (nats)", ["known classes", "never seen"]),
+        ("expected pairwise KL", " (nats)", ["known classes", "never seen"]),
+        ("max_probability", "", ["known classes", "never seen"]),
+    ],
+)
+def test_units_and_labels_are_those_of_the_score_unless_told(score, unit, labels):
+    ax = detection_histogram(*SCORES, score=score)
+    assert ax.get_xlabel() == score + unit
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == labels
+    ax = detection_histogram(*SCORES, score=score, unit="spreads", labels=["digits", "letters"])
+    assert ax.get_xlabel() == f"{score} (spreads)"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["digits", "letters"]
+
+
+@pytest.mark.parametrize("score", ["total", "aleatoric", "epistemic"])
+def test_scores_of_numbers_are_in_units_of_y(score):
+    assert score in all_scores(REALS)
+    assert detection_histogram(*SCORES, score=score).get_xlabel() == f"{score} (units of y)"
+
+
+@pytest.mark.parametrize("labels", ["ab", ["digits"], ("a", "b", "c")])
+def test_labels_are_two(labels):
+    with pytest.raises(ValueError, match=r"labels must be two, of inside and of outside; got .*Write labels="):
+        detection_histogram(*SCORES, score="entropy", labels=labels)
 
 
 def outlines(ax):
@@ -194,9 +224,28 @@ def test_the_risk_of_numbers_is_their_squared_error():
     kept = np.arange(1, N + 1)
     np.testing.assert_allclose(ax.lines[3].get_ydata(), np.sort(squares).cumsum() / kept)
     assert ax.get_ylabel() == "mean squared error (squared units of y)"
-    several = Predictive(Independent(Normal(LOC[..., None].expand(S, N, 2), 1.0), 1))
-    line = risk_coverage_curve(several, torch.stack([y, y], 1)).lines[0]
-    assert line.get_ydata()[-1] == pytest.approx(squares.mean())
+    column = risk_coverage_curve(Predictive(Independent(Normal(LOC[..., None], SCALE[..., None]), 1)), y[:, None])
+    for line, same in zip(column.lines, ax.lines, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), same.get_ydata())
+    assert column.get_ylabel() == ax.get_ylabel()
+
+
+@pytest.mark.parametrize("unit", [1.0, 1000.0])
+def test_the_risk_of_several_targets_is_told_in_their_own_units(unit):
+    units = torch.tensor([1.0, unit]).double()
+    loc, scale = random(S, N, 2, seed=3), random(S, N, 2, seed=4).exp()
+    y = random(N, 2, seed=5)
+    ax = risk_coverage_curve(Predictive(Independent(Normal(units * loc, units * scale), 1)), units * y)
+    squares = ((loc.mean(0) - y) / y.std(0)).square().mean(1).numpy()
+    noise, place = scale.square().mean(0).numpy(), loc.numpy()
+    parts = {"total": noise + place.var(0), "aleatoric": noise, "epistemic": place.var(0)}
+    whole = (noise + place.var(0)).mean(0) + place.mean(0).var(0)
+    kept = np.arange(1, N + 1)
+    for line, (name, part) in zip(ax.lines, parts.items(), strict=False):
+        assert line.get_label().startswith(f"{name}:")
+        expected = squares[np.argsort((part / whole).mean(1))].cumsum() / kept
+        np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-9)
+    assert ax.get_ylabel() == "mean squared error (each target's variance)"
 
 
 LABELS = torch.zeros(N).long()

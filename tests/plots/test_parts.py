@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import torch
 from drawn import CLASSES, LOC, PICTURES, REALS, SCALE, N
-from torch.distributions import Independent, Normal
+from torch.distributions import Bernoulli, Independent, Normal
 
 from bayesnn.plots import aleatoric_epistemic
 from bayesnn.predictive import Predictive
@@ -33,17 +33,20 @@ def test_numbers_are_drawn_at_their_standard_deviations():
 
 
 SEVERAL = Predictive(Independent(Normal(torch.zeros(2, N, 2), 1.0), 1))
+LABELS = Predictive(Independent(Bernoulli(logits=torch.zeros(2, N, 3)), 1))
 
 
 @pytest.mark.parametrize(
     ("groups", "kind", "words"),
     [
-        ({"a": CLASSES, "b": REALS}, ValueError, "all of classes or all of real numbers"),
-        (SEVERAL, ValueError, "all groups must be of one target"),
+        ({"a": CLASSES, "b": REALS}, ValueError, "of classes, or all of real numbers; got both"),
+        (SEVERAL, ValueError, r"must be of one target; the predictive has 2\. Write decompose"),
+        ({"one": REALS, "a": SEVERAL}, ValueError, r"must be of one target; 'a' has 2\. Write decompose"),
+        ({"b": LABELS}, ValueError, r"must be of one target; 'b' has 3\. Write decompose"),
         ({}, ValueError, "one group at least"),
         ({"a": PICTURES}, TypeError, "needs a Predictive"),
     ],
-    ids=["classes and numbers", "several targets", "none", "pictures"],
+    ids=["classes and numbers", "several targets", "in a group", "several labels", "none", "pictures"],
 )
 def test_what_does_not_fit_gets_one_clear_sentence(groups, kind, words):
     with pytest.raises(kind, match=words):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from drawn import CLASSES, PICTURES, N, S
 from matplotlib.colors import to_rgb
-from torch.distributions import Categorical
+from torch.distributions import Bernoulli, Categorical, Independent
 
 from bayesnn.plots import COLOURS, uncertain_pictures
 from bayesnn.predictive import Predictive
@@ -113,3 +113,10 @@ def test_too_few_names_of_classes_are_refused(names):
 def test_pictures_that_cannot_be_shown_get_one_clear_sentence(pictures, options):
     with pytest.raises(ValueError, match=r"picture|truth"):
         uncertain_pictures(pictures, CLASSES, **options)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_pictures_of_several_labels_get_one_clear_sentence(number):
+    labels = Predictive(Independent(Bernoulli(logits=torch.zeros(S, N, number)), 1))
+    with pytest.raises(ValueError, match=rf"shows one label, .*; the predictive has {number} of them.*Write decompose"):
+        uncertain_pictures(PICTURES, labels)
