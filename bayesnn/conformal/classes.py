@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from bayesnn.conformal.quantile import conformal_quantile
 from bayesnn.data import as_targets
 from bayesnn.held_out import Posterior, predicted, within
 from bayesnn.predictive import Predictive
+from bayesnn.rows import chosen, is_one
+from bayesnn.tables import json_text
 
 __all__ = ["ConformalSets", "PredictionSets", "conformal_sets"]
 
@@ -36,6 +38,8 @@ class PredictionSets:
         >>> sets = PredictionSets(torch.tensor([[True, False], [True, True]]), 0.9)
         >>> sets.listed(["cat", "dog"]), sets.coverage([1, 1])
         ([['cat'], ['cat', 'dog']], tensor(0.5000, dtype=torch.float64))
+        >>> sets[1], sets[:1]
+        ([0, 1], PredictionSets(N=1, C=2, level=0.9, mean size 1, empty 0))
     """
 
     contains: Tensor
@@ -54,9 +58,16 @@ class PredictionSets:
     def __len__(self) -> int:
         return len(self.contains)
 
-    def __getitem__(self, index: int) -> list[int]:
-        """The classes in one input's set."""
-        return self.contains[index].nonzero()[:, 0].tolist()
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, index: Any) -> PredictionSets: ...
+
+    def __getitem__(self, index: Any) -> list[int] | PredictionSets:
+        """The classes in one input's set; or the sets of several inputs, by a slice, a list or a mask."""
+        some = self.contains[chosen(index, len(self))]
+        return some[0].nonzero()[:, 0].tolist() if is_one(index) else replace(self, contains=some)
 
     @property
     def sizes(self) -> Tensor:
@@ -92,9 +103,32 @@ class PredictionSets:
         Raises:
             ValueError: If there is not one name for each class.
         """
-        if names is not None and len(names) != self.contains.shape[1]:
-            raise ValueError(f"names must be one for each class, C = {self.contains.shape[1]}; got {len(names)}.")
-        return [[kind if names is None else names[kind] for kind in self[row]] for row in range(len(self))]
+        names = self._names(names)
+        return [[names[kind] for kind in self[row]] for row in range(len(self))]
+
+    def to_pandas(self, names: Sequence[str] | None = None) -> Any:
+        """Whether each class is in each set, as a ``pandas.DataFrame`` with a row for each input; needs pandas.
+
+        Args:
+            names: A name for each class, in order, for the columns.
+
+        Raises:
+            ValueError: If there is not one name for each class.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self.contains.cpu().numpy(), columns=list(self._names(names))).rename_axis("input")
+
+    def to_json(self) -> str:
+        """The classes in each set, by number, and the level, as JSON."""
+        return json_text({"sets": self.listed(), "level": self.level, "score": self.score})
+
+    def _names(self, names: Sequence[str] | None) -> Sequence[Any]:
+        """The names of the classes; their numbers if there are none."""
+        number = self.contains.shape[1]
+        if names is not None and len(names) != number:
+            raise ValueError(f"names must be one for each class, C = {number}; got {len(names)}.")
+        return range(number) if names is None else names
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from bayesnn.conformal.quantile import conformal_quantile
 from bayesnn.data import as_targets
 from bayesnn.held_out import Posterior, predicted, within
 from bayesnn.predictive import Predictive
+from bayesnn.rows import chosen, is_one
+from bayesnn.tables import json_text
 
 __all__ = ["ConformalIntervals", "PredictionIntervals", "conformal_intervals"]
 
@@ -30,6 +32,8 @@ class PredictionIntervals:
         >>> intervals = PredictionIntervals(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 3.0]), 0.9)
         >>> intervals.widths, intervals.coverage([0.5, 0.5])
         (tensor([1., 2.]), tensor(0.5000, dtype=torch.float64))
+        >>> intervals[1], intervals[:1]
+        ((1.0, 3.0), PredictionIntervals(N=1, event=(), level=0.9, mean width 1))
     """
 
     lower: Tensor
@@ -46,9 +50,20 @@ class PredictionIntervals:
     def __len__(self) -> int:
         return len(self.lower)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        """Lower and upper end of one input: two numbers, or two lists of D."""
-        return self.lower[index].tolist(), self.upper[index].tolist()
+    @overload
+    def __getitem__(self, index: int) -> tuple[Any, Any]: ...
+
+    @overload
+    def __getitem__(self, index: Any) -> PredictionIntervals: ...
+
+    def __getitem__(self, index: Any) -> tuple[Any, Any] | PredictionIntervals:
+        """Lower and upper end of one input, two numbers or two lists of D; or the intervals of several inputs.
+
+        Several are taken by a slice, a list or a mask.
+        """
+        at = chosen(index, len(self))
+        lower, upper = self.lower[at], self.upper[at]
+        return (lower[0].tolist(), upper[0].tolist()) if is_one(index) else replace(self, lower=lower, upper=upper)
 
     @property
     def widths(self) -> Tensor:
@@ -73,6 +88,20 @@ class PredictionIntervals:
                 f"{tuple(targets.shape)}. Transposed? Pass y.T."
             )
         return ((self.lower <= targets) & (targets <= self.upper)).double().mean(0)
+
+    def to_pandas(self) -> Any:
+        """The ends as a ``pandas.DataFrame``, a row for each input; needs pandas."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        for name, ends in (("lower", self.lower), ("upper", self.upper)):
+            parts = {name: ends} if ends.ndim == 1 else {f"{name}[{d}]": column for d, column in enumerate(ends.T)}
+            columns |= {key: part.cpu().numpy() for key, part in parts.items()}
+        return pd.DataFrame(columns).rename_axis("input")
+
+    def to_json(self) -> str:
+        """The ends and the level as JSON; ends that are not finite as ``null``."""
+        return json_text({"lower": self.lower.tolist(), "upper": self.upper.tolist(), "level": self.level})
 
 
 @dataclass(frozen=True, eq=False)

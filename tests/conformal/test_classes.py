@@ -1,8 +1,10 @@
 """Prediction sets: their coverage against its exact law, adaptive sets against their own first definition."""
 
+import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from exact_coverage import LEVEL, NEW, NUM, SPLITS, is_exact, without_the_new_one
@@ -150,6 +152,31 @@ def test_the_record():
         sets.coverage([0, 3])
     with pytest.raises(ValueError, match="whole numbers from 0 to 2"):
         sets.coverage([0.5, 1])
+
+
+SEVERAL = [slice(1, None), [1, 2], torch.tensor([1, 2]), np.array([False, True, True]), pd.Series([1, 2]), range(1, 3)]
+
+
+@pytest.mark.parametrize("index", SEVERAL, ids=lambda index: type(index).__name__)
+def test_several_rows_are_sets_again(index):
+    sets = PredictionSets(torch.tensor([[True, False], [False, True], [True, True]]), 0.9, "adaptive")
+    some = sets[index]
+    assert (some.listed(), some.level, some.score) == ([[1], [0, 1]], 0.9, "adaptive")
+    assert sets[np.int64(-1)] == sets[torch.tensor(2)] == [0, 1]
+    assert len(list(sets)) == 3
+    with pytest.raises(IndexError, match="there are 3 inputs; got index 3"):
+        sets[3]
+    with pytest.raises(TypeError, match="predictions are indexed along their inputs, by a whole number"):
+        sets[0, 1]
+
+
+def test_the_record_in_other_forms():
+    sets = PredictionSets(torch.tensor([[True, False], [False, False]]), 0.9, "threshold")
+    assert json.loads(sets.to_json()) == {"sets": [[0], []], "level": 0.9, "score": "threshold"}
+    assert sets.to_pandas(["cat", "dog"])["cat"].tolist() == [True, False]
+    assert sets.to_pandas().columns.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="names must be one for each class, C = 2; got 1"):
+        sets.to_pandas(["cat"])
 
 
 def test_what_it_says_and_refuses():

@@ -1,5 +1,7 @@
 """Prediction intervals: their coverage against its exact law, their ends against formulas by numpy and scipy."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,24 @@ def test_the_record():
     assert column[0] == ([0.0], [1.0])
     with pytest.raises(ValueError, match=r"one target for each interval, shape \(2,\); got \(1, 2\). Transposed"):
         intervals.coverage([[1.0, 2.0]])
+
+
+def test_several_rows_are_intervals_again():
+    intervals = PredictionIntervals(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 3.0, 5.0]), 0.9)
+    for index in (slice(1, None), [1, 2], torch.tensor([1, 2]), np.array([False, True, True])):
+        some = intervals[index]
+        assert (some.lower.tolist(), some.upper.tolist(), some.level) == ([1.0, 2.0], [3.0, 5.0], 0.9)
+    assert intervals[np.int64(-1)] == (2.0, 5.0)
+    with pytest.raises(IndexError, match="there are 3 inputs; got index 3"):
+        intervals[3]
+
+
+def test_the_record_in_other_forms():
+    intervals = PredictionIntervals(torch.tensor([0.0, -torch.inf]), torch.tensor([1.0, 3.0]), 0.9)
+    assert json.loads(intervals.to_json()) == {"lower": [0.0, None], "upper": [1.0, 3.0], "level": 0.9}
+    assert intervals.to_pandas()["upper"].tolist() == [1.0, 3.0]
+    columns = PredictionIntervals(torch.zeros(3, 2), torch.ones(3, 2), 0.9).to_pandas().columns
+    assert columns.tolist() == ["lower[0]", "lower[1]", "upper[0]", "upper[1]"]
 
 
 def test_what_it_says_and_refuses():
