@@ -13,6 +13,7 @@ from bayesnn.conformal.quantile import conformal_quantile
 from bayesnn.data import as_targets
 from bayesnn.held_out import Posterior, predicted, within
 from bayesnn.predictive import Predictive
+from bayesnn.quantiles import common_bounds
 from bayesnn.rows import chosen, is_one
 from bayesnn.tables import json_text
 
@@ -147,7 +148,8 @@ class ConformalIntervals:
         predictive = within(self.posterior, x, memory)
         low, high = _STARTS[self.score](predictive, self.level)
         margin = self.quantile.to(low) * _spread(predictive, self.normalise)
-        return PredictionIntervals(low - margin, high + margin, self.level)
+        least, most = common_bounds(predictive.support)  # an empty interval must stay empty: each end has one bound
+        return PredictionIntervals((low - margin).clamp_min(least), (high + margin).clamp_max(most), self.level)
 
 
 @torch.no_grad()
@@ -170,6 +172,8 @@ def conformal_intervals(
     data. For ``"residual"`` a and b are the predictive mean, and :math:`s = |y - m| / \sigma`; for ``"quantile"`` they
     are the ends of the predictive's own central interval of this level, so that skewed predictions keep their shape.
     :math:`\sigma` is the predictive standard deviation, or 1 without ``normalise``.
+
+    They end at the bounds of counts, positive targets and fractions, beyond which no target lies.
 
     Of several targets each has its own q and its own promise: that all of them lie within at once is less likely.
 

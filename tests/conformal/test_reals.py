@@ -7,9 +7,9 @@ import pytest
 import torch
 from exact_coverage import LEVEL, NEW, NUM, SPLITS, is_exact, without_the_new_one
 from scipy.stats import norm
-from torch.distributions import Bernoulli, Independent, Normal, Poisson, StudentT
+from torch.distributions import Bernoulli, Beta, Gamma, Independent, Normal, Poisson, StudentT
 
-from bayesnn.conformal import PredictionIntervals, conformal_intervals
+from bayesnn.conformal import ConformalIntervals, PredictionIntervals, conformal_intervals
 from bayesnn.predictive import Predictive
 
 SCORES = [("residual", True), ("residual", False), ("quantile", True), ("quantile", False)]
@@ -96,6 +96,37 @@ def test_counts_have_intervals_too():
     y = torch.poisson(5 * x[:, 0])
     found = conformal_intervals(lambda x: Predictive(Poisson(5 * x.mT + 0.1)), x, y)
     assert float(found(x).coverage(y)) >= 0.9
+
+
+BOUNDED = {
+    "counts": (lambda x: Poisson(2 * x.mT + 0.1), 0.0, np.inf),
+    "positive": (lambda x: Gamma(0.5, 1 / (x.mT + 0.1)), 0.0, np.inf),
+    "a column of them": (lambda x: Independent(Gamma(torch.tensor(0.5), 1 / (x[None] + 0.1)), 1), 0.0, np.inf),
+    "fractions": (lambda x: Beta(x.mT + 0.5, torch.full_like(x.mT, 0.4)), 0.0, 1.0),
+}
+
+
+@pytest.mark.parametrize(("score", "normalise"), SCORES)
+@pytest.mark.parametrize(("members", "low", "high"), BOUNDED.values(), ids=BOUNDED)
+def test_intervals_end_where_targets_do_and_cover_as_before(members, low, high, score, normalise, monkeypatch):
+    torch.manual_seed(0)
+    x = torch.rand(400, 1, dtype=torch.float64)
+    y = members(x).sample()[0]
+    made = conformal_intervals(lambda x: Predictive(members(x)), x, y, level=0.95, score=score, normalise=normalise)
+    found = made(x)
+    monkeypatch.setattr("bayesnn.conformal.reals.common_bounds", lambda support: (-np.inf, np.inf))
+    free = made(x)
+    assert torch.equal(found.coverage(y), free.coverage(y))
+    assert torch.equal(found.lower, free.lower.clamp_min(low))
+    assert torch.equal(found.upper, free.upper.clamp_max(high))
+    assert score == "quantile" or bool((free.lower < low).any())
+
+
+def test_an_empty_interval_below_the_bounds_stays_empty():
+    x = torch.ones(50, 1, dtype=torch.float64)
+    sure = ConformalIntervals(lambda x: Predictive(Poisson(0.01 * x.mT)), torch.tensor(-1.0), 0.9, "quantile", True, 50)
+    assert bool((sure(x).upper < 0).all())
+    assert float(sure(x).coverage(0 * x)) == 0
 
 
 def test_the_record():
