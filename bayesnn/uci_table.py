@@ -18,7 +18,7 @@ import numpy as np
 
 from bayesnn.benchmark import figures_of
 from bayesnn.catalogue import PROTOCOLS, UCI, Settings
-from bayesnn.published import PUBLISHED
+from bayesnn.published import DECIMALS, PUBLISHED
 from bayesnn.settings import checked
 from bayesnn.tables import json_text
 from bayesnn.workers import workers
@@ -27,6 +27,9 @@ __all__ = ["Cell", "finished", "records", "rows", "run"]
 
 _START = '{"data": "'
 """How the line of a cell begins."""
+
+_PUBLISHED = "published: "
+"""How the name of a published method begins in the table."""
 
 
 @dataclass(frozen=True, order=True)
@@ -174,17 +177,17 @@ def records(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
                 rmse, likelihood = _spread([one["rmse"] for one in own]), _spread([-one["nll"] for one in own])
                 found.append(_record(data, label, *rmse, *likelihood, len(own)))
         for source, published in PUBLISHED.items():
-            found.append(_record(data, f"published: {source}", *published[data], None))
+            found.append(_record(data, f"{_PUBLISHED}{source}", *published[data], None))
     return found
 
 
 def rows(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
-    """The `records` as a table is to show them: mean ± standard error."""
+    """The `records` as a table is to show them: mean ± standard error, small published ones with their own decimals."""
     return [
         {
             "set": one["set"],
             "method": one["method"],
-            "RMSE": _with_error(one["rmse"], one["rmse_error"], 4 if one["rmse"] < 0.2 else 3),
+            "RMSE": _with_error(one["rmse"], one["rmse_error"], _decimals(one["method"]) if one["rmse"] < 0.2 else 3),
             "log-likelihood": _with_error(one["log_likelihood"], one["log_likelihood_error"], 3),
             "splits": one["splits"],
         }
@@ -254,6 +257,11 @@ def _spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and standard error, which one split does not tell; as published, the deviation has the divisor n."""
     error = float(np.std(values) / math.sqrt(len(values))) if len(values) > 1 else None
     return float(np.mean(values)), error
+
+
+def _decimals(method: str) -> int:
+    """Of a small root mean squared error: those that a source has, or four."""
+    return DECIMALS.get(method.removeprefix(_PUBLISHED), 4)
 
 
 def _with_error(mean: float, error: float | None, decimals: int) -> str:

@@ -157,6 +157,18 @@ def test_rows_are_means_and_standard_errors_beside_the_published():
     assert table[2]["log-likelihood"] == "-1.630 ± 0.020"
 
 
+def test_small_errors_have_the_decimals_of_their_source():
+    shown = {row["method"]: row["RMSE"] for row in rows({Cell("kin8nm", "svi", 0): {"rmse": 0.07861, "nll": -1.0}})}
+    assert shown == {
+        "svi, converged": "0.0786",
+        "published: Graves' VI, 40 epochs": "0.10 ± 0.00",
+        "published: PBP, 40 epochs": "0.10 ± 0.00",
+        "published: MC dropout, grid search": "0.0789 ± 0.0006",
+        "published: MC dropout, 2 hidden layers": "0.08 ± 0.00",
+        "published: ensemble of 5, 40 epochs": "0.09 ± 0.00",
+    }
+
+
 def test_one_split_has_no_standard_error():
     (first, *_) = rows({Cell("yacht", "svi", 0): {"rmse": 1.0, "nll": 2.0}})
     assert (first["RMSE"], first["log-likelihood"], first["splits"]) == ("1.000", "-2.000", 1)
