@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; those of the process if left out.
 
     Returns:
-        0; 2 where the data, the device or the folder do not fit; 130 if it was stopped by hand.
+        0; 1 where some fits of a benchmark failed; 2 where the data, the device or the folder do not fit; 130 if it was
+        stopped by hand.
 
     Raises:
         SystemExit: With 2 where the words do not fit, and with 0 after ``--help`` and ``--version``.
@@ -126,9 +127,12 @@ def _benchmark(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(line, file=sys.stderr)
 
+    def complain(line: str) -> None:
+        print(line, file=sys.stderr)
+
     jobs = options.jobs if options.jobs is not None else os.cpu_count() or 1
     try:
-        found = uci_table.run(cells, path, folder=options.data_folder, jobs=jobs, tell=tell)
+        found = uci_table.run(cells, path, folder=options.data_folder, jobs=jobs, tell=tell, complain=complain)
     except KeyboardInterrupt:
         print(f"bayesnn: stopped by hand; what is finished stands in {path}, and the next run goes on", file=sys.stderr)
         return 130
@@ -136,7 +140,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         print(json.dumps(uci_table.records(found), indent=1))
     else:
         print(f"\n{text_table(uci_table.rows(found))}\n\ncells: {path}")
-    return 0
+    return 0 if found.keys() >= set(cells) else 1
 
 
 def _parser() -> argparse.ArgumentParser:

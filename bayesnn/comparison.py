@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesnn.data import as_training_data, brings_targets
-from bayesnn.evaluation import figures
+from bayesnn.evaluation import figures_and_losses
 from bayesnn.frames import refuse_other_order
 from bayesnn.metrics.detection import aurocs
 from bayesnn.predictive import Predictive
@@ -30,7 +30,10 @@ _ERRORS = 2.0
 _FEWEST = 20
 """Inputs below which no standard error is worth its name, and no difference is called one."""
 
-_FOOTNOTE = "* the best of its column, or within two standard errors of it; rank: mean over the columns with a best"
+_FOOTNOTE = (
+    "* the best of its column, or within two standard errors of it (ECE and calibration error, which are no means over "
+    "inputs, have no mark); rank: mean over the columns with a best"
+)
 _SMALL_IS_GOOD = ("nll", "brier", "ece", "rmse", "crps", "calibration_error")
 _LARGE_IS_GOOD = ("accuracy", "misclassification_auroc", "ood_auroc_")
 
@@ -75,7 +78,8 @@ def compare(
 
     Two methods are no different in a column where the mean of their paired differences :math:`d_n` over the inputs is
     within two standard errors, :math:`|\bar d| \le 2 \operatorname{sd}(d) / \sqrt N`; of areas under the ROC curve the
-    standard error is that over paired bootstrap resamples. It is the noise of the test inputs alone: another start or
+    standard error is that over paired bootstrap resamples. ``ece`` and ``calibration_error`` are no means over inputs:
+    they have no such error, and no mark. It is the noise of the test inputs alone: another start or
     another training set may well turn the order round, and several seeds (``bayesnn compare``) tell of that.
 
     Args:
@@ -111,8 +115,9 @@ def compare(
         predictive = posterior(x_test)
         seconds = time.perf_counter() - started
         outside = None if x_ood is None else posterior(x_ood)
-        row: dict[str, Any] = {"method": name, **figures(predictive, y_test, outside)}
-        noise[name] = _noise(predictive, y_test, outside) if len(posteriors) > 1 else {}
+        found, losses = figures_and_losses(predictive, y_test, outside)
+        row: dict[str, Any] = {"method": name, **found}
+        noise[name] = _noise(predictive, y_test, outside, losses) if len(posteriors) > 1 else {}
         summary = getattr(posterior, "summary", {})
         row["elbo_per_datum"] = summary.get("elbo_per_datum", float("nan"))
         history = getattr(posterior, "history", None)
@@ -126,12 +131,14 @@ def compare(
     return Comparison(rows, _no_different(rows, noise))
 
 
-def _noise(predictive: Predictive, y: Any, outside: Predictive | None) -> dict[str, Tensor]:
+def _noise(
+    predictive: Predictive, y: Any, outside: Predictive | None, losses: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """What the noise of each figure is told from: losses of the inputs, or areas of the resamples."""
     target = truth(predictive, y)
     if len(target) < _FEWEST:
         return {}
-    found: dict[str, Tensor] = {"nll": -predictive.log_prob(target)}
+    found = dict(losses)
     scale = spreads(predictive)
     here, wrong = scores(predictive, scale=scale), mistakes(predictive, target).cpu()
     if predictive.has_enumerate_support:

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from bayesnn.kinds import unknown_from_ambiguous
 from bayesnn.metrics.calibration import calibration_error, coverage, ece, sharpness
-from bayesnn.metrics.crps import crps, has_closed_form
-from bayesnn.metrics.scoring import accuracy, brier, nll, rmse
+from bayesnn.metrics.crps import crps_of_each, has_closed_form
+from bayesnn.metrics.scoring import accuracy, brier_of_each, rmse
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.tasks import misclassification, out_of_distribution, truth
 from bayesnn.uncertainty import expected_entropy, mutual_information, scores
 
-__all__ = ["evaluate", "figures"]
+__all__ = ["evaluate", "figures", "figures_and_losses"]
 
 
 @torch.no_grad()
@@ -45,21 +45,7 @@ def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
         >>> evaluate(Predictive(sure), torch.tensor([0]))["accuracy"]
         1.0
     """
-    expect_predictive(predictive, fewest=1)
-    target = truth(predictive, y)
-    found: dict[str, Callable[[Predictive, Tensor], Tensor]]
-    if predictive.has_enumerate_support:
-        found = {"nll": nll, "accuracy": accuracy, "brier": brier, "ece": ece}
-    else:
-        found = {
-            "nll": nll,
-            "rmse": rmse,
-            "coverage_90": coverage,
-            "sharpness_90": lambda predictive, y: sharpness(predictive),
-            "calibration_error": calibration_error,
-        }
-        found |= {"crps": crps} if has_closed_form(predictive) else {}
-    return {name: float(score(predictive, target)) for name, score in found.items()}
+    return {name: float(values.mean()) for name, values in _scored(predictive, y).items()}
 
 
 def figures(
@@ -70,7 +56,16 @@ def figures(
     With ``ambiguous``, predictions for inputs that are two things at once, also `unknown_from_ambiguous` by the
     difference of the parts, and the mean of each part (nats) over both kinds of input.
     """
-    row = evaluate(inside, y)
+    return figures_and_losses(inside, y, outside, ambiguous)[0]
+
+
+@torch.no_grad()
+def figures_and_losses(
+    inside: Predictive, y: Any, outside: Predictive | None = None, ambiguous: Predictive | None = None
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """The `figures`, and for those of them that are means over the inputs what each input has ``(N,)``."""
+    scored = _scored(inside, y)
+    row = {name: float(values.mean()) for name, values in scored.items()}
     if inside.has_enumerate_support:
         row["misclassification_auroc"] = misclassification(inside, y, num_bootstrap=0).auroc["max_probability"]
     if outside is not None:
@@ -82,4 +77,27 @@ def figures(
         for kind, predictive in (("unknown", outside), ("ambiguous", ambiguous)):
             row[f"{kind}_aleatoric"] = float(expected_entropy(predictive).mean())
             row[f"{kind}_epistemic"] = float(mutual_information(predictive).mean())
-    return row
+    return row, {name: values.reshape(len(inside), -1).mean(1) for name, values in scored.items() if values.ndim}
+
+
+def _scored(predictive: Predictive, y: Any) -> dict[str, Tensor]:
+    """Scores by name: what each input has, ``(N,)`` or ``(N, D)``, where the score is a mean of that."""
+    expect_predictive(predictive, fewest=1)
+    target = truth(predictive, y)
+    found: dict[str, Callable[[Predictive, Tensor], Tensor]]
+    if predictive.has_enumerate_support:
+        found = {"nll": _nll_of_each, "accuracy": accuracy, "brier": brier_of_each, "ece": ece}
+    else:
+        found = {
+            "nll": _nll_of_each,
+            "rmse": rmse,
+            "coverage_90": coverage,
+            "sharpness_90": lambda predictive, y: sharpness(predictive),
+            "calibration_error": calibration_error,
+        }
+        found |= {"crps": crps_of_each} if has_closed_form(predictive) else {}
+    return {name: score(predictive, target) for name, score in found.items()}
+
+
+def _nll_of_each(predictive: Predictive, y: Tensor) -> Tensor:
+    return -predictive.log_prob(y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import reduce
+from numbers import Real
 from typing import Any
 
 import pyro.distributions as dist
@@ -21,7 +22,7 @@ from torch.distributions import (
     StudentT,
 )
 
-__all__ = ["bounds", "cdf", "check_inside", "check_labels", "icdf", "inside", "mixture_icdf"]
+__all__ = ["bounds", "cdf", "check_inside", "check_labels", "common_bounds", "icdf", "inside", "mixture_icdf"]
 
 _STEPS = 100
 """Bound on the steps of a search: halving alone needs some 60 in double precision, with Newton's steps 5 to 10."""
@@ -238,6 +239,20 @@ def bounds(distribution: Distribution, value: Tensor) -> tuple[Tensor, Tensor]:
     ends = getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf)
     low, high = (torch.as_tensor(end, dtype=value.dtype, device=value.device) for end in ends)
     return low, high
+
+
+def common_bounds(support: Any) -> tuple[float, float]:
+    """The bounds that all targets of a support share, infinite where there are none.
+
+    Example:
+        >>> common_bounds(Poisson(torch.ones(3)).support)
+        (0.0, inf)
+    """
+    low, high = (
+        getattr(getattr(support, "base_constraint", support), f"{end}_bound", None) for end in ("lower", "upper")
+    )
+    # A tensor: each datum has bounds of its own.
+    return float(low) if isinstance(low, Real) else -math.inf, float(high) if isinstance(high, Real) else math.inf
 
 
 def _counts(distribution: Distribution) -> bool:

@@ -9,7 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["as_rows", "beside_draws", "chosen", "one_each", "put", "room_for"]
+__all__ = ["as_rows", "beside_draws", "chosen", "is_one", "one_each", "put", "room_for"]
+
+
+def is_one(index: Any) -> bool:
+    """Whether an index is a whole number, also numpy's or torch's: of one row, where all others are of several."""
+    return hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0
 
 
 def chosen(index: Any, number: int) -> Any:
@@ -19,8 +24,8 @@ def chosen(index: Any, number: int) -> Any:
         TypeError: If it is none, or goes along further axes.
         IndexError: If there is no such input.
     """
-    if getattr(index, "ndim", 0) == 1 and hasattr(index, "to_numpy"):  # torch would take a series by its labels
-        return torch.tensor(index.to_numpy())
+    if hasattr(index, "to_numpy"):  # torch would take a series by its labels
+        index = index.to_numpy(copy=True)
     if getattr(index, "ndim", 0) == 1 or isinstance(index, slice | list | range):
         return index
     try:
@@ -29,7 +34,7 @@ def chosen(index: Any, number: int) -> Any:
         at = operator.index(index)
     except TypeError:
         raise TypeError(
-            "a predictive is indexed along its inputs, by a whole number, a slice, a list of whole numbers or a mask "
+            "predictions are indexed along their inputs, by a whole number, a slice, a list of whole numbers or a mask "
             f"(N,); got {index!r}. Of several targets take a column of the answer: predictive[:10].mean[:, 0]."
         ) from None
     if not -number <= at < number:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import BrokenExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import numpy as np
 
 from bayesnn.benchmark import figures_of
 from bayesnn.catalogue import PROTOCOLS, UCI, Settings
-from bayesnn.published import PUBLISHED
+from bayesnn.published import DECIMALS, PUBLISHED
 from bayesnn.settings import checked
 from bayesnn.tables import json_text
 from bayesnn.workers import workers
@@ -25,6 +27,9 @@ __all__ = ["Cell", "finished", "records", "rows", "run"]
 
 _START = '{"data": "'
 """How the line of a cell begins."""
+
+_PUBLISHED = "published: "
+"""How the name of a published method begins in the table."""
 
 
 @dataclass(frozen=True, order=True)
@@ -61,10 +66,12 @@ def run(
     folder: str | None = None,
     jobs: int = 1,
     tell: Callable[[str], object] = lambda line: None,
+    complain: Callable[[str], object] | None = None,
 ) -> dict[Cell, dict[str, float]]:
     """Run the cells that a file does not hold yet, each appended to it as soon as it is finished.
 
-    Stopped by hand, the file holds what was finished, and the next run goes on from there.
+    Stopped by hand, the file holds what was finished, and the next run goes on from there. A cell that fails is told of
+    and left out; the others go on, and the next run tries it again.
 
     Args:
         cells: What to run.
@@ -72,34 +79,50 @@ def run(
         folder: Folder with the sets; the environment's ``BAYESNN_DATA`` if left out.
         jobs: Processes that fit side by side.
         tell: Called with a line after each cell.
+        complain: Called with a line for each cell that fails, at once and again at the end; ``tell`` if left out.
 
     Returns:
-        The figures of all these cells, ``rmse`` and ``nll`` among them.
+        The figures of these cells, ``rmse`` and ``nll`` among them, but for those that failed.
 
     Raises:
         ValueError: If a method, set or split is not known, or the file is not one of this benchmark.
+        FileNotFoundError: If a set is not there.
     """
+    complain = complain or tell
     last = max((cell.split for cell in cells), default=0)
     for settings in {replace(cell.settings, seeds=(last,)) for cell in cells}:
         checked(settings)
-    done = finished(path)
+    entries, own, failed = _entries(path), version("pyro-bayesnn"), []
+    done = {cell: found for cell, (found, _) in entries.items()}
     todo = [cell for cell in dict.fromkeys(cells) if cell not in done]
+    _refuse_missing(todo, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     if len(todo) < len(cells):
         tell(f"{len(cells) - len(todo)} of {len(cells)} cells stand in {path}")
+    for other, number in Counter(entries[cell][1] for cell in dict.fromkeys(cells) if cell in entries).items():
+        if other != own:
+            tell(
+                f"{number} of them {'is' if number == 1 else 'are'} of version {other}, not {own}, and used as they are"
+            )
     with ExitStack() as stack:
         file = stack.enter_context(path.open("a", encoding="utf-8"))
         pool = stack.enter_context(workers(min(jobs, len(todo)) if jobs > 1 else 0))
         for number, (cell, found) in enumerate(_results(todo, folder, pool)):
+            what = f"{cell.method} on {cell.data}, split {cell.split}"
+            if isinstance(found, Exception):
+                failed.append(f"{what} ({cell.protocol}): {type(found).__name__}: {' '.join(str(found).split())}")
+                complain(f"{number + 1} of {len(todo)} failed: {failed[-1]}")
+                continue
             done[cell] = found
-            line = {**_key(cell), "version": version("pyro-bayesnn"), "figures": found}
-            file.write(json_text(line) + "\n")
+            file.write(json_text({**_key(cell), "version": own, "figures": found}) + "\n")
             file.flush()
             tell(
-                f"{number + 1} of {len(todo)}: {cell.method} on {cell.data}, split {cell.split}: "
+                f"{number + 1} of {len(todo)}: {what}: "
                 f"RMSE {found['rmse']:.4g}, log-likelihood {-found['nll']:.3f}, {found['fit_seconds']:.1f} s"
             )
-    return {cell: done[cell] for cell in cells}
+    for line in [f"{len(failed)} of {len(todo)} cells failed, which the next run tries again:", *failed] * bool(failed):
+        complain(line)
+    return {cell: done[cell] for cell in cells if cell in done}
 
 
 def finished(path: Path) -> dict[Cell, dict[str, float]]:
@@ -108,14 +131,20 @@ def finished(path: Path) -> dict[Cell, dict[str, float]]:
     Raises:
         ValueError: If the file holds anything else.
     """
-    cells: dict[Cell, dict[str, float]] = {}
+    return {cell: found for cell, (found, _) in _entries(path).items()}
+
+
+def _entries(path: Path) -> dict[Cell, tuple[dict[str, float], str]]:
+    """The cells that a file holds, with their figures and the version of this package that made them."""
+    cells: dict[Cell, tuple[dict[str, float], str]] = {}
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     lines = text.splitlines()
     for number, line in enumerate(lines):
         try:
             entry = json.loads(line)
             cell = Cell(entry["data"], entry["method"], entry["split"], entry["protocol"], tuple(entry["hidden"]))
-            cells[cell] = {name: math.nan if value is None else value for name, value in entry["figures"].items()}
+            found = {name: math.nan if value is None else value for name, value in entry["figures"].items()}
+            cells[cell] = found, str(entry.get("version", "unknown"))
         except (ValueError, KeyError, TypeError) as error:
             cut = number == len(lines) - 1 and not text.endswith("\n") and isinstance(error, json.JSONDecodeError)
             if cut and _START.startswith(line[: len(_START)]):
@@ -148,17 +177,17 @@ def records(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
                 rmse, likelihood = _spread([one["rmse"] for one in own]), _spread([-one["nll"] for one in own])
                 found.append(_record(data, label, *rmse, *likelihood, len(own)))
         for source, published in PUBLISHED.items():
-            found.append(_record(data, f"published: {source}", *published[data], None))
+            found.append(_record(data, f"{_PUBLISHED}{source}", *published[data], None))
     return found
 
 
 def rows(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
-    """The `records` as a table is to show them: mean ± standard error."""
+    """The `records` as a table is to show them: mean ± standard error, small published ones with their own decimals."""
     return [
         {
             "set": one["set"],
             "method": one["method"],
-            "RMSE": _with_error(one["rmse"], one["rmse_error"], 4 if one["rmse"] < 0.2 else 3),
+            "RMSE": _with_error(one["rmse"], one["rmse_error"], _decimals(one["method"]) if one["rmse"] < 0.2 else 3),
             "log-likelihood": _with_error(one["log_likelihood"], one["log_likelihood_error"], 3),
             "splits": one["splits"],
         }
@@ -166,14 +195,38 @@ def rows(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
     ]
 
 
-def _results(todo: Sequence[Cell], folder: str | None, pool: Any) -> Iterator[tuple[Cell, dict[str, float]]]:
+def _refuse_missing(todo: Sequence[Cell], folder: str | None) -> None:
+    """A set that is not there is said before a fit, and once; what else is wrong with one, its cells say."""
+    for cell in {cell.data: cell for cell in todo}.values():
+        load, _ = checked(replace(cell.settings, folder=folder))
+        try:
+            load(seed=cell.split)
+        except FileNotFoundError:
+            raise
+        except Exception:
+            continue
+
+
+def _results(
+    todo: Sequence[Cell], folder: str | None, pool: Any
+) -> Iterator[tuple[Cell, dict[str, float] | Exception]]:
+    """Each cell with its figures, or with what went wrong; a process that died is raised, as no other can go on."""
     if pool is None:
         for cell in todo:
-            yield cell, _figures(cell, folder)
+            yield cell, _tried(partial(_figures, cell, folder))
         return
     futures = {pool.submit(_figures, cell, folder): cell for cell in todo}
     for future in as_completed(futures):
-        yield futures[future], future.result()
+        yield futures[future], _tried(future.result)
+
+
+def _tried(call: Callable[[], dict[str, float]]) -> dict[str, float] | Exception:
+    try:
+        return call()
+    except BrokenExecutor:
+        raise
+    except Exception as error:
+        return error
 
 
 def _figures(cell: Cell, folder: str | None) -> dict[str, float]:
@@ -204,6 +257,11 @@ def _spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and standard error, which one split does not tell; as published, the deviation has the divisor n."""
     error = float(np.std(values) / math.sqrt(len(values))) if len(values) > 1 else None
     return float(np.mean(values)), error
+
+
+def _decimals(method: str) -> int:
+    """Of a small root mean squared error: those that a source has, or four."""
+    return DECIMALS.get(method.removeprefix(_PUBLISHED), 4)
 
 
 def _with_error(mean: float, error: float | None, decimals: int) -> str:

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 from made_up import CLASSES, ELSEWHERE, LABELS, LOC, LOGITS, OTHER_LOGITS, REALS, SCALE, TARGETS, N, random
+from scipy.stats import ttest_rel
 from torch.distributions import Categorical, Normal
 from torch.utils.data import DataLoader, TensorDataset
 
-from bayesnn import BayesianNeuralNetwork, fit_map, likelihoods, networks
+from bayesnn import BayesianNeuralNetwork, evaluation, fit_map, likelihoods, networks
 from bayesnn.comparison import compare
 from bayesnn.evaluation import evaluate
 from bayesnn.predictive import Predictive
@@ -107,18 +108,39 @@ def test_what_is_worse_beyond_chance_has_no_mark():
     """Means moved by many standard errors of the paired difference, and by none."""
     off = Predictive(Normal(LOC + 5, SCALE))
     table = compare({"off": answering(off), "right": answering(REALS)}, X, TARGETS)
-    assert table.no_different == {"nll": ("right",), "rmse": ("right",)}
+    assert table.no_different == {"nll": ("right",), "rmse": ("right",), "crps": ("right",)}
     assert [row["rank"] for row in table.rows] == [2.0, 1.0]
 
 
 def test_equal_methods_are_rarely_called_different():
     """200 pairs of predictions of the same law: two standard errors are missed by 4.6 %; 5 standard errors of that."""
-    generator, missed = torch.Generator().manual_seed(0), 0
+    generator, missed = torch.Generator().manual_seed(0), dict.fromkeys(("nll", "crps"), 0)
     y = torch.randn(N, generator=generator).double()
     for _ in range(200):
         one, other = (Predictive(Normal(torch.randn(1, N, generator=generator).double(), 1.0)) for _ in range(2))
-        missed += len(compare({"one": answering(one), "other": answering(other)}, X, y).no_different["nll"]) == 1
-    assert missed / 200 < 0.046 + 5 * (0.046 * 0.954 / 200) ** 0.5
+        marks = compare({"one": answering(one), "other": answering(other)}, X, y).no_different
+        missed = {column: number + (len(marks[column]) == 1) for column, number in missed.items()}
+    assert max(missed.values()) / 200 < 0.046 + 5 * (0.046 * 0.954 / 200) ** 0.5
+
+
+@pytest.mark.parametrize("off", [0.05, 5.0])
+def test_marks_of_the_brier_score_are_those_of_its_paired_difference(off):
+    worse = (LOGITS + off * random(*LOGITS.shape, seed=5)).double()
+    both = {"one": CLASSES, "other": Predictive(Categorical(logits=worse))}
+    table = compare({name: answering(predictive) for name, predictive in both.items()}, X, LABELS)
+    right = torch.eye(CLASSES.probs.shape[1])[LABELS]
+    one, other = (((predictive.probs - right) ** 2).sum(1).numpy() for predictive in both.values())
+    t = ttest_rel(one, other).statistic
+    assert (len(table.no_different["brier"]) == 2) == (abs(t) <= 2) == (off < 1)
+    assert "ece" not in table.no_different
+    assert "ECE and calibration error, which are no means over inputs, have no mark" in repr(table)
+
+
+def test_the_crps_of_each_input_is_found_once(monkeypatch):
+    calls, honest = [], evaluation.crps_of_each
+    monkeypatch.setattr(evaluation, "crps_of_each", lambda *a: calls.append(1) or honest(*a))
+    compare(dict.fromkeys("ab", answering(REALS)), X, TARGETS)
+    assert len(calls) == 2
 
 
 def test_differences_of_areas_are_those_of_paired_resamples():

@@ -424,7 +424,7 @@ def test_an_index_with_an_axis_is_no_whole_number(at):
     ids=str,
 )  # fmt: skip
 def test_an_index_that_is_not_of_inputs_is_refused(at):
-    with pytest.raises(TypeError, match=r"(?s)indexed along its inputs, by a whole number.*; got .*\.mean\[:, 0\]"):
+    with pytest.raises(TypeError, match=r"(?s)indexed along their inputs, by a whole number.*; got .*\.mean\[:, 0\]"):
         predictive_of(Normal, S, N, D)[at]
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from concurrent.futures import BrokenExecutor
 
 import numpy as np
 import pytest
@@ -71,6 +72,57 @@ def test_stopped_by_hand_the_file_holds_what_was_finished(folder, tmp_path, monk
     assert list(finished(path)) == CELLS[:1]
 
 
+COMMAND = ["benchmark", "uci", "--methods", "map", "--splits", "2", "--hidden", "3", "--protocols", "short"]
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_cell_that_fails_is_told_of_and_the_others_go_on(jobs, folder, tmp_path, capsys):
+    """The second split of one set has test rows that are not there."""
+    broken = tmp_path / "uci"
+    broken.mkdir()
+    for name in ("yacht", "boston"):
+        with np.load(folder / "uci" / f"{name}.npz") as arrays:
+            parts = dict(arrays)
+        if name == "yacht":
+            parts["test_idx"][1] = 999
+        np.savez(broken / f"{name}.npz", **parts)
+    words = [*COMMAND, "--sets", "yacht", "boston", "--data", str(tmp_path), "--jobs", jobs, "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "cells.jsonl")]) == 1
+    out, err = capsys.readouterr()
+    first, heading, again = err.splitlines()
+    assert " of 4 failed: map on yacht, split 1 (short): IndexError: index 999 is out of bounds" in first
+    assert heading == "1 of 4 cells failed, which the next run tries again:"
+    assert first.endswith(again)
+    assert "map, short, 3" in out
+    assert len(finished(tmp_path / "cells.jsonl")) == 3
+    told = []
+    found = run(CELLS, tmp_path / "cells.jsonl", folder=str(tmp_path), tell=told.append)
+    assert list(found) == [cell for cell in CELLS if (cell.data, cell.split) != ("yacht", 1)]
+    assert told[0].startswith("3 of 4 cells stand in")
+    assert told[1].startswith("1 of 1 failed: map on yacht, split 1 (short): IndexError")
+
+
+def test_a_process_that_died_ends_the_run(folder, tmp_path, monkeypatch):
+    def died(*arguments):
+        raise BrokenExecutor
+
+    monkeypatch.setattr(uci_table, "figures_of", died)
+    with pytest.raises(BrokenExecutor):
+        run(CELLS, tmp_path / "cells.jsonl", folder=str(folder))
+
+
+def test_cells_of_another_version_are_told_of_and_used(folder, tmp_path):
+    path, told = tmp_path / "cells.jsonl", []
+    run(CELLS[:3], path, folder=str(folder))
+    own, lines = json.loads(path.read_text().splitlines()[0])["version"], path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + "".join(lines[1:]).replace(f'"version": "{own}"', '"version": "0.0.9"'))
+    assert len(run(CELLS[:3], path, folder=str(folder), tell=told.append)) == 3
+    assert told == [
+        f"3 of 3 cells stand in {path}",
+        f"2 of them are of version 0.0.9, not {own}, and used as they are",
+    ]
+
+
 def test_a_line_cut_short_is_run_again_and_another_file_is_refused(folder, tmp_path):
     path = tmp_path / "cells.jsonl"
     run(CELLS[:2], path, folder=str(folder))
@@ -103,6 +155,18 @@ def test_rows_are_means_and_standard_errors_beside_the_published():
     }  # fmt: skip
     assert table[2]["RMSE"] == "1.020 ± 0.050"
     assert table[2]["log-likelihood"] == "-1.630 ± 0.020"
+
+
+def test_small_errors_have_the_decimals_of_their_source():
+    shown = {row["method"]: row["RMSE"] for row in rows({Cell("kin8nm", "svi", 0): {"rmse": 0.07861, "nll": -1.0}})}
+    assert shown == {
+        "svi, converged": "0.0786",
+        "published: Graves' VI, 40 epochs": "0.10 ± 0.00",
+        "published: PBP, 40 epochs": "0.10 ± 0.00",
+        "published: MC dropout, grid search": "0.0789 ± 0.0006",
+        "published: MC dropout, 2 hidden layers": "0.08 ± 0.00",
+        "published: ensemble of 5, 40 epochs": "0.09 ± 0.00",
+    }
 
 
 def test_one_split_has_no_standard_error():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -13,8 +13,16 @@ from bayesnn.conformal.quantile import conformal_quantile
 from bayesnn.data import as_targets
 from bayesnn.held_out import Posterior, predicted, within
 from bayesnn.predictive import Predictive
+from bayesnn.rows import chosen, is_one
+from bayesnn.tables import json_text
 
 __all__ = ["ConformalSets", "PredictionSets", "conformal_sets"]
+
+_STEPS = 1000.0
+"""Steps of a nat that a hash tells apart: coarse against rounding in single precision, fine against what models say."""
+
+_HASHED = 3
+"""Most probable classes that go into a hash; with all of a thousand some would round otherwise in each row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +38,8 @@ class PredictionSets:
         >>> sets = PredictionSets(torch.tensor([[True, False], [True, True]]), 0.9)
         >>> sets.listed(["cat", "dog"]), sets.coverage([1, 1])
         ([['cat'], ['cat', 'dog']], tensor(0.5000, dtype=torch.float64))
+        >>> sets[1], sets[:1]
+        ([0, 1], PredictionSets(N=1, C=2, level=0.9, mean size 1, empty 0))
     """
 
     contains: Tensor
@@ -48,9 +58,16 @@ class PredictionSets:
     def __len__(self) -> int:
         return len(self.contains)
 
-    def __getitem__(self, index: int) -> list[int]:
-        """The classes in one input's set."""
-        return self.contains[index].nonzero()[:, 0].tolist()
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, index: Any) -> PredictionSets: ...
+
+    def __getitem__(self, index: Any) -> list[int] | PredictionSets:
+        """The classes in one input's set; or the sets of several inputs, by a slice, a list or a mask."""
+        some = self.contains[chosen(index, len(self))]
+        return some[0].nonzero()[:, 0].tolist() if is_one(index) else replace(self, contains=some)
 
     @property
     def sizes(self) -> Tensor:
@@ -86,9 +103,32 @@ class PredictionSets:
         Raises:
             ValueError: If there is not one name for each class.
         """
-        if names is not None and len(names) != self.contains.shape[1]:
-            raise ValueError(f"names must be one for each class, C = {self.contains.shape[1]}; got {len(names)}.")
-        return [[kind if names is None else names[kind] for kind in self[row]] for row in range(len(self))]
+        names = self._names(names)
+        return [[names[kind] for kind in self[row]] for row in range(len(self))]
+
+    def to_pandas(self, names: Sequence[str] | None = None) -> Any:
+        """Whether each class is in each set, as a ``pandas.DataFrame`` with a row for each input; needs pandas.
+
+        Args:
+            names: A name for each class, in order, for the columns.
+
+        Raises:
+            ValueError: If there is not one name for each class.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self.contains.cpu().numpy(), columns=list(self._names(names))).rename_axis("input")
+
+    def to_json(self) -> str:
+        """The classes in each set, by number, and the level, as JSON."""
+        return json_text({"sets": self.listed(), "level": self.level, "score": self.score})
+
+    def _names(self, names: Sequence[str] | None) -> Sequence[Any]:
+        """The names of the classes; their numbers if there are none."""
+        number = self.contains.shape[1]
+        if names is not None and len(names) != number:
+            raise ValueError(f"names must be one for each class, C = {number}; got {len(names)}.")
+        return range(number) if names is None else names
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,14 +163,14 @@ class ConformalSets:
 
     @torch.no_grad()
     def __call__(self, x: Any, *, memory: str | int | None = None) -> PredictionSets:
-        """The set of each input. The random part of a row's score depends on its place in ``x``.
+        """The set of each input, the same alone and among others but for rounding, see `conformal_sets`.
 
         Args:
             x: Inputs, as the fitted method takes them.
             memory: What the predictions of all draws may take, as the fitted method takes it.
         """
         predictive = within(self.posterior, x, memory)
-        scores = _SCORES[self.score](predictive, _uniform(predictive, self.seed, skip=self.num_data))
+        scores = _SCORES[self.score](predictive, self.seed)
         return PredictionSets(scores <= self.quantile, self.level, self.score)
 
 
@@ -147,7 +187,7 @@ def conformal_sets(
     r"""Sets of classes that hold the true one with a chance of ``level`` or more.
 
     A set has the classes whose score is not above the `conformal_quantile` of the true classes' scores on held-out
-    data. With the predictive's probabilities p and u uniform on (0, 1), one for each row, the scores of class c are
+    data. With the predictive's probabilities p and u uniform on (0, 1), the scores of class c are
 
     .. math:: s_{\text{threshold}} = 1 - p_c, \qquad s_{\text{adaptive}} = \sum_{k: p_k > p_c} p_k + u \, p_c.
 
@@ -157,6 +197,10 @@ def conformal_sets(
     out by the toss of u so that the sets do not cover too much. For ``"threshold"`` the quantile is that of
     :math:`-\log p_c`, which orders classes alike and keeps its digits.
 
+    u is a hash of ``seed`` and of the row's largest log-probabilities to three decimals: a row has the same u wherever
+    it stands, and among others too, save the rare one that rounds otherwise there. Rows that are predicted alike share
+    theirs: of a model that says but few different things sets may cover more than ``level``, never less.
+
     Args:
         posterior: A fitted method: any function of inputs that gives a `Predictive` over classes.
         x: Held-out inputs ``(N, ...)`` in raw units, which the fit (and a recalibration) has not seen; or a ``Dataset``
@@ -164,8 +208,8 @@ def conformal_sets(
         y: Their true classes ``(N,)``.
         level: Chance that a set holds the true class.
         score: ``"adaptive"`` or ``"threshold"``.
-        seed: Seed of the adaptive scores' u, with which coverage is exact; ``None`` for u = 1: sets that depend on
-            nothing but the input, and are larger than need be.
+        seed: Seed of the adaptive scores' u, with which coverage is exact; ``None`` for u = 1: sets that are larger
+            than need be.
 
     Returns:
         A function of inputs that gives their `PredictionSets`.
@@ -195,31 +239,44 @@ def conformal_sets(
             "conformal_intervals; several labels are not supported: fit a model for each label, or one by "
             "likelihoods.categorical whose classes are the combinations."
         )
-    scores = _SCORES[score](predictive, _uniform(predictive, seed))
+    scores = _SCORES[score](predictive, seed)
     own = scores.gather(1, targets.long()[:, None])[:, 0]
     return ConformalSets(posterior, float(conformal_quantile(own, level)), level, score, seed, len(own))
 
 
-def _adaptive(predictive: Predictive, uniform: Tensor) -> Tensor:
+def _adaptive(predictive: Predictive, seed: int | None) -> Tensor:
     """Probability of all classes before each ``(N, C)``, and a random share of its own; ties go by number."""
-    probs, order = predictive.probs.double().sort(dim=-1, descending=True, stable=True)
-    scores = probs.cumsum(-1) - (1 - uniform.to(probs)[:, None]) * probs
+    log_probs = predictive.log_probs.double()
+    probs, order = log_probs.exp().sort(dim=-1, descending=True, stable=True)
+    scores = probs.cumsum(-1) - (1 - _uniform(log_probs, seed)[:, None]) * probs
     return torch.empty_like(scores).scatter_(-1, order, scores)
 
 
-def _threshold(predictive: Predictive, uniform: Tensor) -> Tensor:
+def _threshold(predictive: Predictive, seed: int | None) -> Tensor:
     return -predictive.log_probs.double()
 
 
-def _uniform(predictive: Predictive, seed: int | None, skip: int = 0) -> Tensor:
-    """One number in (0, 1) for each input, those after the first ``skip``: new rows must not share the held-out's."""
+def _uniform(log_probs: Tensor, seed: int | None) -> Tensor:
+    """One number in (0, 1) for each row of ``(N, C)``, by what it says and never by its place; 1 without a seed."""
     if seed is None:
-        return torch.ones(len(predictive), dtype=torch.float64)
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(skip + len(predictive), dtype=torch.float64, generator=generator)[skip:]
+        return torch.ones_like(log_probs[:, 0])
+    digits = (log_probs * _STEPS).round().nan_to_num(0.0, neginf=-(2.0**53)).long()
+    values, order = digits.sort(dim=-1, descending=True, stable=True)
+    start = torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed))
+    hashed = start.to(digits.device).expand(len(digits))
+    for word in (*values[:, :_HASHED].unbind(1), *order[:, :_HASHED].unbind(1)):
+        hashed = _mixed(hashed ^ word)
+    return ((hashed & (2**53 - 1)).double() + 0.5) / 2**53
 
 
-_SCORES: dict[str, Callable[[Predictive, Tensor], Tensor]] = {"adaptive": _adaptive, "threshold": _threshold}
+def _mixed(words: Tensor) -> Tensor:
+    """SplitMix64 (Steele et al. 2014, doi:10.1145/2660193.2660195); torch's integers wrap round as its do."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        words = (words ^ ((words >> shift) & ((1 << (64 - shift)) - 1))) * factor
+    return words ^ ((words >> 31) & ((1 << 33) - 1))
+
+
+_SCORES: dict[str, Callable[[Predictive, int | None], Tensor]] = {"adaptive": _adaptive, "threshold": _threshold}
 
 _EMPTY = {
     "adaptive": "mostly the surest inputs, left out so that the sets do not cover too much",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from bayesnn.conformal.quantile import conformal_quantile
 from bayesnn.data import as_targets
 from bayesnn.held_out import Posterior, predicted, within
 from bayesnn.predictive import Predictive
+from bayesnn.quantiles import common_bounds
+from bayesnn.rows import chosen, is_one
+from bayesnn.tables import json_text
 
 __all__ = ["ConformalIntervals", "PredictionIntervals", "conformal_intervals"]
 
@@ -30,6 +33,8 @@ class PredictionIntervals:
         >>> intervals = PredictionIntervals(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 3.0]), 0.9)
         >>> intervals.widths, intervals.coverage([0.5, 0.5])
         (tensor([1., 2.]), tensor(0.5000, dtype=torch.float64))
+        >>> intervals[1], intervals[:1]
+        ((1.0, 3.0), PredictionIntervals(N=1, event=(), level=0.9, mean width 1))
     """
 
     lower: Tensor
@@ -46,9 +51,20 @@ class PredictionIntervals:
     def __len__(self) -> int:
         return len(self.lower)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        """Lower and upper end of one input: two numbers, or two lists of D."""
-        return self.lower[index].tolist(), self.upper[index].tolist()
+    @overload
+    def __getitem__(self, index: int) -> tuple[Any, Any]: ...
+
+    @overload
+    def __getitem__(self, index: Any) -> PredictionIntervals: ...
+
+    def __getitem__(self, index: Any) -> tuple[Any, Any] | PredictionIntervals:
+        """Lower and upper end of one input, two numbers or two lists of D; or the intervals of several inputs.
+
+        Several are taken by a slice, a list or a mask.
+        """
+        at = chosen(index, len(self))
+        lower, upper = self.lower[at], self.upper[at]
+        return (lower[0].tolist(), upper[0].tolist()) if is_one(index) else replace(self, lower=lower, upper=upper)
 
     @property
     def widths(self) -> Tensor:
@@ -73,6 +89,20 @@ class PredictionIntervals:
                 f"{tuple(targets.shape)}. Transposed? Pass y.T."
             )
         return ((self.lower <= targets) & (targets <= self.upper)).double().mean(0)
+
+    def to_pandas(self) -> Any:
+        """The ends as a ``pandas.DataFrame``, a row for each input; needs pandas."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        for name, ends in (("lower", self.lower), ("upper", self.upper)):
+            parts = {name: ends} if ends.ndim == 1 else {f"{name}[{d}]": column for d, column in enumerate(ends.T)}
+            columns |= {key: part.cpu().numpy() for key, part in parts.items()}
+        return pd.DataFrame(columns).rename_axis("input")
+
+    def to_json(self) -> str:
+        """The ends and the level as JSON; ends that are not finite as ``null``."""
+        return json_text({"lower": self.lower.tolist(), "upper": self.upper.tolist(), "level": self.level})
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +148,8 @@ class ConformalIntervals:
         predictive = within(self.posterior, x, memory)
         low, high = _STARTS[self.score](predictive, self.level)
         margin = self.quantile.to(low) * _spread(predictive, self.normalise)
-        return PredictionIntervals(low - margin, high + margin, self.level)
+        least, most = common_bounds(predictive.support)  # an empty interval must stay empty: each end has one bound
+        return PredictionIntervals((low - margin).clamp_min(least), (high + margin).clamp_max(most), self.level)
 
 
 @torch.no_grad()
@@ -141,6 +172,8 @@ def conformal_intervals(
     data. For ``"residual"`` a and b are the predictive mean, and :math:`s = |y - m| / \sigma`; for ``"quantile"`` they
     are the ends of the predictive's own central interval of this level, so that skewed predictions keep their shape.
     :math:`\sigma` is the predictive standard deviation, or 1 without ``normalise``.
+
+    They end at the bounds of counts, positive targets and fractions, beyond which no target lies.
 
     Of several targets each has its own q and its own promise: that all of them lie within at once is less likely.
 

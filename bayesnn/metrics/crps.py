@@ -17,7 +17,7 @@ from bayesnn.predictive import Predictive
 from bayesnn.rows import one_each
 from bayesnn.streamed import blockwise
 
-__all__ = ["crps", "has_closed_form"]
+__all__ = ["crps", "crps_of_each", "has_closed_form"]
 
 _BUDGET = 2**20
 """Numbers in the largest array: 8 MiB in double precision, of which there are a few at a time."""
@@ -75,13 +75,17 @@ def crps(predictive: Predictive, y: Tensor) -> Tensor:
         raise NotImplementedError(
             "the CRPS is a score of numbers; this predictive is over classes. Write brier, which is its like for them."
         )
-    y = one_each(predictive.checked(y), predictive.batch_shape + predictive.event_shape)
-    return _of_each(predictive, y).mean()
+    return crps_of_each(predictive, y).mean()
+
+
+@torch.no_grad()
+def crps_of_each(predictive: Predictive, y: Tensor) -> Tensor:
+    """The score of each target dimension of each input ``(N, D)``, of which `crps` is the mean."""
+    return _of_each(predictive, one_each(predictive.checked(y), predictive.batch_shape + predictive.event_shape))
 
 
 @blockwise
 def _of_each(predictive: Predictive, y: Tensor) -> Tensor:
-    """The score of each target dimension of each input ``(N, D)``."""
     members = _columns(predictive)
     score: Callable[[Any, Tensor], Tensor]
     if members.support is not None and members.support.is_discrete:

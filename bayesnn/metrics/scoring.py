@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bayesnn.predictive import Predictive
 
-__all__ = ["accuracy", "brier", "nll", "rmse"]
+__all__ = ["accuracy", "brier", "brier_of_each", "nll", "rmse"]
 
 
 def nll(predictive: Predictive, y: Tensor) -> Tensor:
@@ -29,9 +29,14 @@ def brier(predictive: Predictive, y: Tensor) -> Tensor:
     References:
         Brier (1950), Verification of forecasts expressed in terms of probability, Monthly Weather Review 78(1).
     """
+    return brier_of_each(predictive, y).mean()
+
+
+def brier_of_each(predictive: Predictive, y: Tensor) -> Tensor:
+    """The score of each input ``(N,)``, or of each of its labels ``(N, D)``, of which `brier` is the mean."""
     probs = predictive.probs
     truth = torch.nn.functional.one_hot(predictive.checked(y).long(), probs.shape[-1])
-    return (probs - truth).square().sum(-1).mean()
+    return (probs - truth).square().sum(-1)
 
 
 def rmse(predictive: Predictive, y: Tensor) -> Tensor:

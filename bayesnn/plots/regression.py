@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor
 from bayesnn.plots.canvas import COLOURS, new_axes
 from bayesnn.plots.one_feature import as_line, as_points, name_of
 from bayesnn.predictive import Predictive, expect_predictive
+from bayesnn.quantiles import common_bounds
 from bayesnn.tasks import truth
 from bayesnn.uncertainty import variance_decomposition
 
@@ -106,8 +105,5 @@ def predicted_against_true(predictive: Predictive, y: Any, *, level: float = 0.9
 
 def _within(predictive: Predictive, mean: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
     """The ends of a band about the mean, within the bounds that targets have."""
-    support = getattr(predictive.support, "base_constraint", predictive.support)
-    low, high = (getattr(support, f"{which}_bound", None) for which in ("lower", "upper"))
-    low = float(low) if isinstance(low, Real) else -math.inf  # a tensor: each datum has bounds of its own
-    high = float(high) if isinstance(high, Real) else math.inf
+    low, high = common_bounds(predictive.support)
     return (mean - half).clamp(low, high), (mean + half).clamp(low, high)

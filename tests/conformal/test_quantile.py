@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -41,3 +42,21 @@ def test_scores_are_numbers():
     with pytest.raises(ValueError, match="scores must be numbers; got 2 NaN"):
         conformal_quantile(torch.tensor([0.0, float("nan"), 1.0, float("nan")]), 0.5)
     assert conformal_quantile(torch.tensor([0.0, 1.0, float("inf")]), 0.5) == 1
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, pd.Series, lambda v: pd.Series(v, index=v, dtype="Float64")])
+def test_scores_of_all_kinds(kind):
+    scores = torch.randn(50, generator=torch.Generator().manual_seed(0)).double()
+    assert conformal_quantile(kind(scores.tolist()), 0.8) == conformal_quantile(scores, 0.8)
+    frame = pd.DataFrame({"a": scores.tolist(), "b": (-scores).tolist()})
+    assert conformal_quantile(frame).tolist() == [conformal_quantile(scores), conformal_quantile(-scores)]
+
+
+@pytest.mark.parametrize("scores", [["a"] * 20, [None] * 20, [[1.0], [2.0, 3.0]]])
+def test_what_is_no_numbers_is_refused(scores):
+    with pytest.raises(TypeError, match=r"scores must be numbers, one for each row; got list \("):
+        conformal_quantile(scores)
+    with pytest.raises(ValueError, match=r"scores must be one for each row, .* got the number 3.0"):
+        conformal_quantile(3.0)
+    with pytest.raises(ValueError, match="scores must have no masked entries"):
+        conformal_quantile(np.ma.array([1.0, 2.0], mask=[True, False]))

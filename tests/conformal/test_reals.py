@@ -1,13 +1,15 @@
 """Prediction intervals: their coverage against its exact law, their ends against formulas by numpy and scipy."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from exact_coverage import LEVEL, NEW, NUM, SPLITS, is_exact, without_the_new_one
 from scipy.stats import norm
-from torch.distributions import Bernoulli, Independent, Normal, Poisson, StudentT
+from torch.distributions import Bernoulli, Beta, Gamma, Independent, Normal, Poisson, StudentT
 
-from bayesnn.conformal import PredictionIntervals, conformal_intervals
+from bayesnn.conformal import ConformalIntervals, PredictionIntervals, conformal_intervals
 from bayesnn.predictive import Predictive
 
 SCORES = [("residual", True), ("residual", False), ("quantile", True), ("quantile", False)]
@@ -96,6 +98,37 @@ def test_counts_have_intervals_too():
     assert float(found(x).coverage(y)) >= 0.9
 
 
+BOUNDED = {
+    "counts": (lambda x: Poisson(2 * x.mT + 0.1), 0.0, np.inf),
+    "positive": (lambda x: Gamma(0.5, 1 / (x.mT + 0.1)), 0.0, np.inf),
+    "a column of them": (lambda x: Independent(Gamma(torch.tensor(0.5), 1 / (x[None] + 0.1)), 1), 0.0, np.inf),
+    "fractions": (lambda x: Beta(x.mT + 0.5, torch.full_like(x.mT, 0.4)), 0.0, 1.0),
+}
+
+
+@pytest.mark.parametrize(("score", "normalise"), SCORES)
+@pytest.mark.parametrize(("members", "low", "high"), BOUNDED.values(), ids=BOUNDED)
+def test_intervals_end_where_targets_do_and_cover_as_before(members, low, high, score, normalise, monkeypatch):
+    torch.manual_seed(0)
+    x = torch.rand(400, 1, dtype=torch.float64)
+    y = members(x).sample()[0]
+    made = conformal_intervals(lambda x: Predictive(members(x)), x, y, level=0.95, score=score, normalise=normalise)
+    found = made(x)
+    monkeypatch.setattr("bayesnn.conformal.reals.common_bounds", lambda support: (-np.inf, np.inf))
+    free = made(x)
+    assert torch.equal(found.coverage(y), free.coverage(y))
+    assert torch.equal(found.lower, free.lower.clamp_min(low))
+    assert torch.equal(found.upper, free.upper.clamp_max(high))
+    assert score == "quantile" or bool((free.lower < low).any())
+
+
+def test_an_empty_interval_below_the_bounds_stays_empty():
+    x = torch.ones(50, 1, dtype=torch.float64)
+    sure = ConformalIntervals(lambda x: Predictive(Poisson(0.01 * x.mT)), torch.tensor(-1.0), 0.9, "quantile", True, 50)
+    assert bool((sure(x).upper < 0).all())
+    assert float(sure(x).coverage(0 * x)) == 0
+
+
 def test_the_record():
     intervals = PredictionIntervals(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]), 0.9)
     assert (len(intervals), intervals[0], intervals.widths.tolist()) == (2, (0.0, 1.0), [1.0, 0.0])
@@ -106,6 +139,24 @@ def test_the_record():
     assert column[0] == ([0.0], [1.0])
     with pytest.raises(ValueError, match=r"one target for each interval, shape \(2,\); got \(1, 2\). Transposed"):
         intervals.coverage([[1.0, 2.0]])
+
+
+def test_several_rows_are_intervals_again():
+    intervals = PredictionIntervals(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 3.0, 5.0]), 0.9)
+    for index in (slice(1, None), [1, 2], torch.tensor([1, 2]), np.array([False, True, True])):
+        some = intervals[index]
+        assert (some.lower.tolist(), some.upper.tolist(), some.level) == ([1.0, 2.0], [3.0, 5.0], 0.9)
+    assert intervals[np.int64(-1)] == (2.0, 5.0)
+    with pytest.raises(IndexError, match="there are 3 inputs; got index 3"):
+        intervals[3]
+
+
+def test_the_record_in_other_forms():
+    intervals = PredictionIntervals(torch.tensor([0.0, -torch.inf]), torch.tensor([1.0, 3.0]), 0.9)
+    assert json.loads(intervals.to_json()) == {"lower": [0.0, None], "upper": [1.0, 3.0], "level": 0.9}
+    assert intervals.to_pandas()["upper"].tolist() == [1.0, 3.0]
+    columns = PredictionIntervals(torch.zeros(3, 2), torch.ones(3, 2), 0.9).to_pandas().columns
+    assert columns.tolist() == ["lower[0]", "lower[1]", "upper[0]", "upper[1]"]
 
 
 def test_what_it_says_and_refuses():
