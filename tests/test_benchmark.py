@@ -243,7 +243,7 @@ def test_mixtures_are_trained_on_and_set_against_the_unseen_class():
         ({"num_epochs": 0}, "num_epochs must be 1 or more; got 0"),
         ({"methods": ("svi",), "num_samples": 0}, "num_samples must be a whole number, 1 or more; got 0"),
         ({"activation": "wiggle"}, "activation"),
-        ({"hold_out": 10}, "hold_out must be a digit from 0 to 9; got 10"),
+        ({"hold_out": 10}, "hold_out must be a digit from 0 to 9, or None; got 10"),
         ({"ambiguous": 0.0}, "ambiguous must be a fraction of the training pictures, above 0 and up to 1; got 0.0"),
         ({"data": "uci/yacht", "ambiguous": 0.5}, "mixtures of two classes need classes; uci/yacht has real targets"),
         ({"jobs": 0}, "jobs must be a whole number, 1 or more; got 0"),

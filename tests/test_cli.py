@@ -324,7 +324,7 @@ def test_a_class_that_is_not_there_is_said_in_one_line(hold_out, tmp_path, capsy
     assert main([*ONE, "--hold-out", hold_out, "--quiet", "--out", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(rf"bayesnn: hold_out must be a digit from 0 to 9; got {hold_out}\.\n", err)
+    assert re.fullmatch(rf"bayesnn: hold_out must be a digit from 0 to 9, or None; got {hold_out}\.\n", err)
 
 
 @pytest.fixture

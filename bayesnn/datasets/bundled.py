@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import math
+import operator
+
 import torch
 from torch import Tensor
 
-from bayesnn.datasets.split import Split, apart
+from bayesnn.datasets.split import Split, apart, check_hold_out
 
 __all__ = ["breast_cancer", "diabetes", "digits", "wine"]
 
 # scikit-learn is imported inside: importing it changes the process's warning filters, importing bayesnn must not.
 
 
-def digits(hold_out: int = 9, *, test_fraction: float = 0.3, seed: int = 0) -> Split:
+def digits(hold_out: int | None = 9, *, test_fraction: float = 0.3, seed: int = 0) -> Split:
     """scikit-learn's handwritten digits, 8 x 8 pixels from 0 to 16: 1797 pictures, bundled, no download.
 
     Args:
-        hold_out: The digit that is never trained on; all its pictures are the other world.
+        hold_out: The digit that is never trained on; all its pictures are the other world. ``None`` for none.
         test_fraction: Fraction of the other digits kept for testing, the same of each.
         seed: Seed of the split.
 
     Returns:
-        Pictures ``(N, 8, 8)`` and labels from 0 to 8.
+        Pictures ``(N, 8, 8)`` and labels from 0 to 8, or to 9 with none held out.
+
+    Raises:
+        ValueError: If a setting is out of range.
 
     References:
         Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.
@@ -30,8 +36,7 @@ def digits(hold_out: int = 9, *, test_fraction: float = 0.3, seed: int = 0) -> S
         >>> digits()
         Split(digits without 9: 1131 train, 486 test, 180 out-of-distribution; inputs (8, 8), 9 classes)
     """
-    if hold_out not in range(10):
-        raise ValueError(f"hold_out must be a digit from 0 to 9; got {hold_out!r}.")
+    check_hold_out(hold_out, 10, "digit")
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
@@ -84,8 +89,7 @@ def wine(hold_out: int | None = None, *, test_fraction: float = 0.3, seed: int =
         >>> wine(hold_out=2)
         Split(wine without class_2: 91 train, 39 test, 48 out-of-distribution; inputs (13,), 2 classes)
     """
-    if hold_out is not None and hold_out not in range(3):
-        raise ValueError(f"hold_out must be a grower from 0 to 2, or None; got {hold_out!r}.")
+    check_hold_out(hold_out, 3, "grower")
     from sklearn.datasets import load_wine
 
     bunch = load_wine()
@@ -112,12 +116,12 @@ def diabetes(*, test_fraction: float = 0.3, seed: int = 0) -> Split:
         >>> diabetes()
         Split(diabetes: 309 train, 133 test; inputs (10,), real targets)
     """
-    _check_fraction(test_fraction)
     from sklearn.datasets import load_diabetes
     from sklearn.model_selection import train_test_split
 
     bunch = load_diabetes(scaled=False)
     x, y = torch.tensor(bunch.data), torch.tensor(bunch.target)
+    _check_split(len(y), test_fraction, seed)
     train, test = train_test_split(range(len(y)), test_size=test_fraction, random_state=seed)
     return Split("diabetes", x[train], y[train], x[test], y[test], features=tuple(bunch.feature_names))
 
@@ -133,7 +137,6 @@ def _classes(
     seed: int,
 ) -> Split:
     """Split within each class, one class apart where one is held out."""
-    _check_fraction(test_fraction)
     from sklearn.model_selection import train_test_split
 
     x_ood = None
@@ -141,10 +144,25 @@ def _classes(
         name = f"{name} without {classes[hold_out]}"
         inside, y, known = apart(y, hold_out)
         x, x_ood, classes = x[inside], x[~inside], tuple(classes[label] for label in known)
+    _check_split(len(y), test_fraction, seed, len(classes))
     train, test = train_test_split(range(len(y)), test_size=test_fraction, random_state=seed, stratify=y.numpy())
     return Split(name, x[train], y[train], x[test], y[test], classes, x_ood, features)
 
 
-def _check_fraction(test_fraction: float) -> None:
+def _check_split(number: int, test_fraction: float, seed: int, fewest: int = 1) -> None:
+    """Refuse what scikit-learn would in words of its own; a part has a row for each class at least."""
+    try:
+        known = operator.index(seed) in range(2**32) and type(seed) is not bool
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}; got {seed!r}.")
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must lie between 0 and 1; got {test_fraction}.")
+    test = math.ceil(test_fraction * number)
+    if min(test, number - test) < fewest:
+        rows = "a row" if fewest == 1 else f"{fewest} rows, one of each class,"
+        raise ValueError(
+            f"test_fraction must leave {rows} in either part; got {test_fraction}, which makes {number - test} train "
+            f"and {test} test. Write 0.3, say."
+        )

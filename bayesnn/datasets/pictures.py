@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bayesnn.datasets.idx import read_idx
 from bayesnn.datasets.sources import Remote, data_file
-from bayesnn.datasets.split import Split, apart
+from bayesnn.datasets.split import Split, apart, check_hold_out
 
 __all__ = ["fashion_mnist", "mnist"]
 
@@ -141,8 +141,7 @@ def _load(
     name: str, hold_out: int | None, ood: str | None, num_train: int | None, folder: str | Path | None, seed: int
 ) -> Split:
     others = [other for other in _SETS if other != name]
-    if hold_out is not None and hold_out not in range(10):
-        raise ValueError(f"hold_out must be a class from 0 to 9, or None; got {hold_out!r}.")
+    check_hold_out(hold_out, 10, "class")
     if ood is not None and ood not in others:
         raise ValueError(f"ood must be another set ({', '.join(others)}), or None; got {ood!r}.")
     if hold_out is not None and ood is not None:

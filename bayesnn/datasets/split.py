@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Split", "apart"]
+__all__ = ["Split", "apart", "check_hold_out"]
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,24 @@ def apart(y: Tensor, hold_out: int) -> tuple[Tensor, Tensor, list[int]]:
     inside = y != hold_out
     known = [label for label in range(int(y.max()) + 1) if label != hold_out]
     return inside, torch.bucketize(y[inside], torch.tensor(known)), known
+
+
+def check_hold_out(hold_out: Any, number: int, what: str) -> None:
+    """Refuse what is no class to hold out, nor ``None`` for none; 9.0 and ``True`` are no classes either.
+
+    Args:
+        hold_out: The class.
+        number: Classes that there are.
+        what: A class in words.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    if hold_out is None:
+        return
+    try:
+        known = operator.index(hold_out) in range(number) and type(hold_out) is not bool
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"hold_out must be a {what} from 0 to {number - 1}, or None; got {hold_out!r}.")

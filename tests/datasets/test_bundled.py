@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
-from bayesnn.datasets import breast_cancer, diabetes, digits, wine
+from bayesnn.datasets import breast_cancer, diabetes, digits, wine, with_ambiguous
 
 PIXELS, LABELS = load_digits(return_X_y=True)
 
@@ -34,6 +34,21 @@ def test_labels_count_from_zero_and_classes_name_them(hold_out):
         assert y.dtype == torch.int64
         assert y.unique().tolist() == list(range(9))
     assert f"without {hold_out}" in split.name
+
+
+def test_without_a_digit_held_out_all_ten_are_classes():
+    split = digits(None)
+    assert (split.x_ood, split.name, split.classes) == (None, "digits", tuple(map(str, range(10))))
+    parts, labels = torch.cat([split.x_train, split.x_test]), split.y_train.tolist() + split.y_test.tolist()
+    assert rows(parts, labels) == rows(torch.tensor(PIXELS), LABELS)
+    assert with_ambiguous(split).x_ood is None
+    assert digits(np.int64(4), seed=np.int64(3)).x_test.equal(digits(4, seed=3).x_test)
+
+
+@pytest.mark.parametrize("fraction", [9 / 1617, 1 - 10 / 1617])
+def test_a_row_of_each_class_is_enough(fraction):
+    split = digits(test_fraction=fraction)
+    assert min(len(split.x_train), len(split.x_test)) >= 9
 
 
 def test_no_picture_is_both_trained_on_and_tested_on():
@@ -87,7 +102,17 @@ def test_repr_tells_the_sizes():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"hold_out": 10}, "hold_out must be a digit from 0 to 9; got 10"),
+        ({"hold_out": 10}, "hold_out must be a digit from 0 to 9, or None; got 10"),
+        ({"hold_out": 9.0}, "hold_out must be a digit from 0 to 9, or None; got 9.0"),
+        ({"hold_out": True}, "got True"),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295; got -1"),
+        ({"seed": 1.5}, "got 1.5"),
+        ({"seed": None}, "got None"),
+        (
+            {"test_fraction": 0.001},
+            r"leave 9 rows, one of each class, in either part; got 0.001, which makes 1615 train and 2 test",
+        ),
+        ({"test_fraction": 0.999}, "which makes 1 train and 1616 test"),
         ({"hold_out": -1}, "got -1"),
         ({"hold_out": "9"}, "got '9'"),
         ({"test_fraction": 0}, "test_fraction must lie between 0 and 1; got 0"),
@@ -161,5 +186,9 @@ def test_the_seed_of_a_table_decides_its_split(ours):
 def test_bad_settings_of_tables_get_one_clear_sentence(ours):
     with pytest.raises(ValueError, match="test_fraction must lie between 0 and 1; got 1"):
         ours(test_fraction=1)
+    with pytest.raises(ValueError, match="which makes 0 train"):
+        ours(test_fraction=0.9999)
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        ours(seed=-1)
     with pytest.raises(ValueError, match="hold_out must be a grower from 0 to 2, or None; got 3"):
         wine(3)

@@ -96,6 +96,7 @@ def test_a_subset_is_drawn_by_the_seed_without_repeats(folder, monkeypatch):
     ("options", "words"),
     [
         ({"hold_out": 10}, "hold_out must be a class from 0 to 9, or None; got 10"),
+        ({"hold_out": 9.0}, "hold_out must be a class from 0 to 9, or None; got 9.0"),
         ({"ood": "mnist"}, r"ood must be another set \(fashion-mnist\), or None; got 'mnist'"),
         ({"hold_out": 9, "ood": "fashion-mnist"}, "one other world; got hold_out=9 and ood='fashion-mnist'. Pass one"),
         ({"num_train": 0}, "num_train must be a number from 1 to 40, or None; got 0"),
