@@ -17,6 +17,7 @@ from bayesnn.diagnosis import Diagnosis, Finding, in_order
 from bayesnn.guides import AutoNormal
 from bayesnn.held_out_checks import held_out_findings
 from bayesnn.inspected import Inspection, expect_inspectable, member_log_likelihood
+from bayesnn.learnt import against_a_constant
 from bayesnn.mixing import FEWEST_EFFECTIVE, HIGHEST_RHAT
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.sensitivity import sensitivities
@@ -64,7 +65,8 @@ def diagnose(
       what its ELBO gains then (``elbo_gain``) it was short of. ``elbo_rise`` is what it rose from 65 % to 85 % of its
       own epochs, ``elbo_noise`` the standard deviation of one epoch's ELBO at the end.
     - *Has it learnt anything?* ``kl`` is the divergence from the prior, by site in ``sites``; a collapsed posterior has
-      none, and its ELBO is no better than that of a prediction that ignores the inputs (``constant``).
+      none, and its ELBO is no better than the log-likelihood of a prediction that ignores the inputs (``constant``).
+      Fits without an ELBO are asked for their own data, of which they should say more than that (``train_nll``).
     - *Is the guide the posterior?* ``pareto_k`` is the Pareto shape of the ratios :math:`p(y, \theta_s) / q(\theta_s)`
       of the draws: below 0.7 they could be weighted to the posterior itself. Of networks it seldom is, for their
       weights have many equivalent maxima of which the guide sits on one. What draws say of the function is judged datum
@@ -135,6 +137,10 @@ def diagnose(
         figures |= continued(posterior, inputs, targets, num_steps, seed=seed, progress=progress) if num_steps else {}
     if "kl_per_datum" in figures:
         findings += _of_the_elbo(posterior, figures, sites, len(inputs), targets)
+    elif not _without_draws(figures):
+        more, found = against_a_constant(posterior, inputs, targets)
+        figures |= more
+        findings += found
     more, found = _of_draws(posterior, inputs, targets, num_samples, seed)
     figures |= more
     findings += found + _of_chains(figures)
@@ -244,8 +250,12 @@ def _of_draws(
     return figures, findings
 
 
+def _without_draws(figures: dict[str, float]) -> bool:
+    return any(math.isnan(figures.get(name, 0.0)) for name in ("num_divergences", "temperature"))
+
+
 def _of_chains(figures: dict[str, float]) -> list[Finding]:
-    if any(math.isnan(figures.get(name, 0.0)) for name in ("num_divergences", "temperature")):
+    if _without_draws(figures):
         words = "stopped by hand before the chains had a draw; it holds their places, no draws of the posterior."
         return [Finding("no draws", words, "fit again, to the end")]
     complaints = []
