@@ -15,7 +15,7 @@ from bayesnn.continued import continued
 from bayesnn.data import as_training_data
 from bayesnn.diagnosis import Diagnosis, Finding, in_order
 from bayesnn.guides import AutoNormal
-from bayesnn.held_out_checks import held_out_findings
+from bayesnn.held_out_checks import held_out_findings, held_out_pair
 from bayesnn.inspected import Inspection, expect_inspectable, member_log_likelihood
 from bayesnn.learnt import against_a_constant
 from bayesnn.mixing import FEWEST_EFFECTIVE, HIGHEST_RHAT
@@ -50,7 +50,7 @@ def diagnose(
     x: Any,
     y: Any = None,
     *,
-    held_out: tuple[Any, Any] | None = None,
+    held_out: Any = None,
     num_samples: int = 1000,
     num_steps: int = 500,
     refit: Callable[..., Any] | None = None,
@@ -83,7 +83,7 @@ def diagnose(
         posterior: What a ``fit_*`` gave.
         x: The inputs it was fitted to ``(N, ...)``, in raw units; or a ``Dataset`` or ``DataLoader`` of ``(x, y)``.
         y: Their targets ``(N,)`` or ``(N, D)``.
-        held_out: Other data ``(x, y)``, never fitted to.
+        held_out: Other data ``(x, y)``, never fitted to; or a ``Dataset`` or ``DataLoader`` of them.
         num_samples: Draws that the ratios are taken of, fewer for many data; of a fit that has no others, its own.
         num_steps: Steps that a variational fit goes on for; 0 for none.
         refit: A function ``(model, x, y, **options) -> posterior``, as ``partial(fit_svi, progress=False)``.
@@ -125,6 +125,10 @@ def diagnose(
         raise ValueError(
             f"x and y must be the {known} data of the fit; got {len(inputs)}. Pass other data as held_out=(x, y)."
         )
+    apart = None if held_out is None else held_out_pair(posterior, held_out)
+    of_apart: tuple[dict[str, float], list[Finding]] = ({}, [])
+    if apart is not None:  # first, as it refuses what does not suit the fit
+        of_apart = held_out_findings(posterior, inputs, targets, apart, seed=seed, progress=progress)
     figures = {name: float(value) for name, value in posterior.summary.items()}
     sites: dict[str, dict[str, float]] = {}
     findings: list[Finding] = []
@@ -143,13 +147,10 @@ def diagnose(
         findings += found
     more, found = _of_draws(posterior, inputs, targets, num_samples, seed)
     figures |= more
-    findings += found + _of_chains(figures)
-    if held_out is not None:
-        more, found = held_out_findings(posterior, inputs, targets, held_out, seed=seed, progress=progress)
-        figures |= more
-        findings += found
+    findings += found + _of_chains(figures) + of_apart[1]
+    figures |= of_apart[0]
     if refit is not None:
-        more, found = sensitivities(posterior, inputs, targets, held_out or (inputs, targets), refit)
+        more, found = sensitivities(posterior, inputs, targets, apart or (inputs, targets), refit)
         figures |= more
         findings += found
     told = in_order(findings)
