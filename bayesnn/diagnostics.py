@@ -17,7 +17,7 @@ from bayesnn.diagnosis import Diagnosis, Finding, in_order
 from bayesnn.guides import AutoNormal
 from bayesnn.held_out_checks import held_out_findings, held_out_pair
 from bayesnn.inspected import Inspection, expect_inspectable, member_log_likelihood
-from bayesnn.learnt import against_a_constant
+from bayesnn.learnt import against_a_constant, all_alike
 from bayesnn.mixing import FEWEST_EFFECTIVE, HIGHEST_RHAT
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.sensitivity import sensitivities
@@ -177,10 +177,12 @@ def _of_the_elbo(
     model = getattr(posterior.model, "model", posterior.model)  # of a last layer the whole one
     constant = model.constant_log_likelihood(targets)
     if math.isfinite(constant):
-        figures["constant"] = constant
+        figures["constant"] = constant + 0.0  # no -0
     elbo, kl = figures.get("elbo_per_datum", math.nan), figures.get("kl_per_datum", math.nan)
     advice = 'raise num_epochs or warmup, write start="map", take a prior that suits, or a smaller network'
-    if kl * num_data < _COLLAPSED:
+    if constant == 0:
+        findings.append(all_alike())
+    elif kl * num_data < _COLLAPSED:
         words = f"the posterior is within {kl * num_data:.2g} nats of its prior: it has learnt nothing from the data."
         findings.append(Finding("collapsed", words, advice))
     else:
@@ -188,7 +190,7 @@ def _of_the_elbo(
         if dead:
             words = f"{', '.join(dead)} are at their prior: what they read does not reach the outputs."
             findings.append(Finding("partly collapsed", words, advice))
-        if elbo < constant:
+        if elbo < constant < math.inf:
             words = (
                 f"the ELBO, {elbo:.3g} nats per datum, is below {constant:.3g}, what the best prediction that ignores "
                 "the inputs reaches. Either x says little about y for the size of the network, or the fit failed."

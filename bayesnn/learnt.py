@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 
 from bayesnn.diagnosis import Finding
+from bayesnn.settled import ALL_ALIKE
 
-__all__ = ["against_a_constant"]
+__all__ = ["against_a_constant", "all_alike"]
 
 _MOST_ROWS = 2000
+
+
+def all_alike() -> Finding:
+    """That all targets are of one class."""
+    words, advice = ALL_ALIKE.split(" Pass ")
+    return Finding("one class", words, f"pass {advice.rstrip('.')}")
 
 
 @torch.no_grad()
@@ -39,7 +46,9 @@ def against_a_constant(posterior: Any, x: Tensor, y: Tensor) -> tuple[dict[str, 
     if not math.isfinite(constant):
         return {}, []
     score = float(predictive.log_prob(targets).double().mean())
-    figures = {"train_nll": -score, "constant": constant}
+    figures = {"train_nll": -score, "constant": constant + 0.0}
+    if constant == 0:
+        return figures, [all_alike()]
     if not score < constant:
         return figures, []
     words = (

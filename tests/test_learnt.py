@@ -16,6 +16,7 @@ from bayesnn import (
     fit_laplace,
     fit_last_layer,
     fit_map,
+    fit_svi,
     fit_swag,
     likelihoods,
     networks,
@@ -110,3 +111,21 @@ def test_of_many_data_2000_are_looked_at():
 def test_where_a_constant_prediction_is_not_known_nothing_is_said():
     assert against_a_constant(SimpleNamespace(), torch.zeros(9, 1), torch.zeros(9)) == ({}, [])
     assert against_a_constant(Fixed(1.0), torch.zeros(9, 1), torch.zeros(9)) == ({}, [])  # a spike, of infinite density
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "num_outputs", "label"),
+    [(likelihoods.bernoulli, 1, 0), (likelihoods.bernoulli, 1, 1), (likelihoods.categorical, 3, 2)],
+    ids=["no", "yes", "a class"],
+)
+@pytest.mark.parametrize("fit", [fit_map, fit_svi])
+def test_targets_of_one_class_are_told_as_such(fit, likelihood, num_outputs, label):
+    x, y = wave(60)[0], torch.full((60,), label)
+    task = BayesianNeuralNetwork(networks.mlp(3, num_outputs, hidden=(4,)), likelihood=likelihood)
+    with warnings.catch_warnings(record=True, action="always") as told:
+        posterior = fit(task, x, y, num_epochs=1500, **QUIET)
+    assert [str(one.message)[:28] for one in told] == ["all targets are of one class"] * (fit is fit_svi)
+    with pytest.warns(UserWarning, match=r"^one class: all targets .* To mend it, pass data of every class\."):
+        found = diagnose(posterior, x, y, **QUIET)
+    assert [one.name for one in found.warnings] == ["one class"]
+    assert str(found.figures["constant"]) == "0.0"
