@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from operator import index
+from typing import Any
 
 from torch import nn
 
@@ -95,7 +96,7 @@ def conv_net(
     return nn.Sequential(*layers, nn.Flatten(), *noise, nn.Linear(last, num_outputs))
 
 
-def _counts(name: str, values: object) -> list[int]:
+def _counts(name: str, values: Any) -> list[int]:
     """Whole numbers, one or several, as a list."""
     try:
         several = isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0  # a tensor's number is iterable too
