@@ -97,6 +97,7 @@ def num_outputs(
     weights: Mapping[str, Tensor],
     x: Tensor,
     look_at: Callable[[_Outputs, Mapping[str, Tensor], Tensor], None],
+    by_column: bool = False,
 ) -> int:
     """Number of outputs K, found by running the network on a few inputs; every answer must be the same.
 
@@ -105,6 +106,7 @@ def num_outputs(
         weights: That draw.
         x: A few inputs.
         look_at: Told of all these, once they are found sound: warns where the likelihood takes others.
+        by_column: Whether the network sees columns that were standardised, in which an index is none any more.
 
     Raises:
         ValueError: If the network cannot take the inputs, or its outputs are not sound.
@@ -120,8 +122,13 @@ def num_outputs(
             f"the network must return one tensor (N, K); got a {found[1]}. Take its last output in forward."
         ) from error
     except (RuntimeError, IndexError) as error:
+        hint = (
+            ". Columns are standardised before the network sees them, also one of indices into an embedding: write "
+            "standardise=False, and scale the others and y by hand."
+        )
+        hint = hint if by_column and isinstance(error, IndexError) else ""
         raise ValueError(
-            f"the network must take inputs of shape (N, {', '.join(map(str, x.shape[1:]))}); it said: {error}"
+            f"the network must take inputs of shape (N, {', '.join(map(str, x.shape[1:]))}); it said: {error}{hint}"
         ) from error
     except TypeError as error:
         if "not tuple" not in str(error):

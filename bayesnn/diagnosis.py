@@ -16,7 +16,7 @@ from bayesnn.tables import html_table, json_text, text_table
 
 __all__ = ["Diagnosis", "Finding", "in_order"]
 
-_FIRST = ("no draws", "unconverged", "chains apart")
+_FIRST = ("one class", "no draws", "unconverged", "chains apart")
 """What must be mended before other advice is of use: of a fit that has not arrived the rest may be mended with it."""
 
 _WIDTH = 100

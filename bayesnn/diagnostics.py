@@ -15,8 +15,9 @@ from bayesnn.continued import continued
 from bayesnn.data import as_training_data
 from bayesnn.diagnosis import Diagnosis, Finding, in_order
 from bayesnn.guides import AutoNormal
-from bayesnn.held_out_checks import held_out_findings
+from bayesnn.held_out_checks import held_out_findings, held_out_pair
 from bayesnn.inspected import Inspection, expect_inspectable, member_log_likelihood
+from bayesnn.learnt import against_a_constant, all_alike
 from bayesnn.mixing import FEWEST_EFFECTIVE, HIGHEST_RHAT
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.sensitivity import sensitivities
@@ -49,7 +50,7 @@ def diagnose(
     x: Any,
     y: Any = None,
     *,
-    held_out: tuple[Any, Any] | None = None,
+    held_out: Any = None,
     num_samples: int = 1000,
     num_steps: int = 500,
     refit: Callable[..., Any] | None = None,
@@ -64,7 +65,8 @@ def diagnose(
       what its ELBO gains then (``elbo_gain``) it was short of. ``elbo_rise`` is what it rose from 65 % to 85 % of its
       own epochs, ``elbo_noise`` the standard deviation of one epoch's ELBO at the end.
     - *Has it learnt anything?* ``kl`` is the divergence from the prior, by site in ``sites``; a collapsed posterior has
-      none, and its ELBO is no better than that of a prediction that ignores the inputs (``constant``).
+      none, and its ELBO is no better than the log-likelihood of a prediction that ignores the inputs (``constant``).
+      Fits without an ELBO are asked for their own data, of which they should say more than that (``train_nll``).
     - *Is the guide the posterior?* ``pareto_k`` is the Pareto shape of the ratios :math:`p(y, \theta_s) / q(\theta_s)`
       of the draws: below 0.7 they could be weighted to the posterior itself. Of networks it seldom is, for their
       weights have many equivalent maxima of which the guide sits on one. What draws say of the function is judged datum
@@ -81,7 +83,7 @@ def diagnose(
         posterior: What a ``fit_*`` gave.
         x: The inputs it was fitted to ``(N, ...)``, in raw units; or a ``Dataset`` or ``DataLoader`` of ``(x, y)``.
         y: Their targets ``(N,)`` or ``(N, D)``.
-        held_out: Other data ``(x, y)``, never fitted to.
+        held_out: Other data ``(x, y)``, never fitted to; or a ``Dataset`` or ``DataLoader`` of them.
         num_samples: Draws that the ratios are taken of, fewer for many data; of a fit that has no others, its own.
         num_steps: Steps that a variational fit goes on for; 0 for none.
         refit: A function ``(model, x, y, **options) -> posterior``, as ``partial(fit_svi, progress=False)``.
@@ -123,6 +125,10 @@ def diagnose(
         raise ValueError(
             f"x and y must be the {known} data of the fit; got {len(inputs)}. Pass other data as held_out=(x, y)."
         )
+    apart = None if held_out is None else held_out_pair(posterior, held_out)
+    of_apart: tuple[dict[str, float], list[Finding]] = ({}, [])
+    if apart is not None:  # first, as it refuses what does not suit the fit
+        of_apart = held_out_findings(posterior, inputs, targets, apart, seed=seed, progress=progress)
     figures = {name: float(value) for name, value in posterior.summary.items()}
     sites: dict[str, dict[str, float]] = {}
     findings: list[Finding] = []
@@ -135,15 +141,16 @@ def diagnose(
         figures |= continued(posterior, inputs, targets, num_steps, seed=seed, progress=progress) if num_steps else {}
     if "kl_per_datum" in figures:
         findings += _of_the_elbo(posterior, figures, sites, len(inputs), targets)
-    more, found = _of_draws(posterior, inputs, targets, num_samples, seed)
-    figures |= more
-    findings += found + _of_chains(figures)
-    if held_out is not None:
-        more, found = held_out_findings(posterior, inputs, targets, held_out, seed=seed, progress=progress)
+    elif not _without_draws(figures):
+        more, found = against_a_constant(posterior, inputs, targets)
         figures |= more
         findings += found
+    more, found = _of_draws(posterior, inputs, targets, num_samples, seed)
+    figures |= more
+    findings += found + _of_chains(figures) + of_apart[1]
+    figures |= of_apart[0]
     if refit is not None:
-        more, found = sensitivities(posterior, inputs, targets, held_out or (inputs, targets), refit)
+        more, found = sensitivities(posterior, inputs, targets, apart or (inputs, targets), refit)
         figures |= more
         findings += found
     told = in_order(findings)
@@ -170,10 +177,12 @@ def _of_the_elbo(
     model = getattr(posterior.model, "model", posterior.model)  # of a last layer the whole one
     constant = model.constant_log_likelihood(targets)
     if math.isfinite(constant):
-        figures["constant"] = constant
+        figures["constant"] = constant + 0.0  # no -0
     elbo, kl = figures.get("elbo_per_datum", math.nan), figures.get("kl_per_datum", math.nan)
     advice = 'raise num_epochs or warmup, write start="map", take a prior that suits, or a smaller network'
-    if kl * num_data < _COLLAPSED:
+    if constant == 0:
+        findings.append(all_alike())
+    elif kl * num_data < _COLLAPSED:
         words = f"the posterior is within {kl * num_data:.2g} nats of its prior: it has learnt nothing from the data."
         findings.append(Finding("collapsed", words, advice))
     else:
@@ -181,7 +190,7 @@ def _of_the_elbo(
         if dead:
             words = f"{', '.join(dead)} are at their prior: what they read does not reach the outputs."
             findings.append(Finding("partly collapsed", words, advice))
-        if elbo < constant:
+        if elbo < constant < math.inf:
             words = (
                 f"the ELBO, {elbo:.3g} nats per datum, is below {constant:.3g}, what the best prediction that ignores "
                 "the inputs reaches. Either x says little about y for the size of the network, or the fit failed."
@@ -244,8 +253,12 @@ def _of_draws(
     return figures, findings
 
 
+def _without_draws(figures: dict[str, float]) -> bool:
+    return any(math.isnan(figures.get(name, 0.0)) for name in ("num_divergences", "temperature"))
+
+
 def _of_chains(figures: dict[str, float]) -> list[Finding]:
-    if any(math.isnan(figures.get(name, 0.0)) for name in ("num_divergences", "temperature")):
+    if _without_draws(figures):
         words = "stopped by hand before the chains had a draw; it holds their places, no draws of the posterior."
         return [Finding("no draws", words, "fit again, to the end")]
     complaints = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
@@ -79,7 +80,8 @@ def to_arviz(
 
     Raises:
         TypeError: If the posterior is none of this package, or labels or a diagnosis are not what they should be.
-        ValueError: If data do not match, sites are not the posterior's, or labels not as many as their axis is long.
+        ValueError: If data do not match, sites are not the posterior's, or labels are of no axis or not as many as it
+            is long.
 
     References:
         The schema: https://python.arviz.org/en/stable/schema/schema.html
@@ -139,8 +141,21 @@ def to_arviz(
         groups["diagnosis"] = diagnosis.variables()
     attrs = {"inference_library": "bayesnn", "inference_library_version": VERSION, "method": posterior.method}
     attrs |= {name: float(value) for name, value in posterior.summary.items()}
+    _check_coords(coords or {}, groups)
     labels = _frame_labels(x, y) | dict(coords or {})
     return inference_data(groups, labels_of_sites(labels, found.sites), attrs)
+
+
+def _check_coords(coords: Mapping[str, Sequence], groups: Mapping[str, Variables]) -> None:
+    """Refuse labels of an axis that there is not; ``class`` and ``target`` may be those of a layer's outputs."""
+    known = {axis for variables in groups.values() for axes, _ in variables.values() for axis in axes}
+    known |= {"feature", "class", "target", "datum", "new_datum"}
+    if unknown := [str(axis) for axis in coords if axis not in known]:
+        near = [found[0] for axis in unknown if (found := get_close_matches(axis, known, 1))]
+        write = f" Write {', '.join(map(repr, near))}." if near else ""
+        raise ValueError(
+            f"coords must label axes that there are, {', '.join(sorted(known))}; got {', '.join(unknown)}.{write}"
+        )
 
 
 class _Axes:

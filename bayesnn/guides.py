@@ -203,6 +203,11 @@ def built(
     Raises:
         TypeError: If no guide comes of it.
     """
+    if not callable(guide):
+        raise TypeError(
+            f"guide must be a Pyro guide class, or a function that makes a guide of the model; got {guide!r}. Write "
+            "guide=pyro.infer.autoguide.AutoLowRankMultivariateNormal, say, or leave guide out."
+        )
     made: Any
     if isinstance(guide, torch.nn.Module):
         made = give_local_parameters(copy.deepcopy(guide))

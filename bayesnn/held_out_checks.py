@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from bayesnn.columns import named
+from bayesnn.data import as_training_data, brings_targets
 from bayesnn.diagnosis import Finding
 from bayesnn.evaluation import evaluate
 from bayesnn.held_out import predicted
@@ -14,7 +16,7 @@ from bayesnn.methods.map import fit_map
 from bayesnn.model import BayesianNeuralNetwork
 from bayesnn.predictive import Predictive
 
-__all__ = ["held_out_findings"]
+__all__ = ["held_out_findings", "held_out_pair"]
 
 _ERRORS = 3.0
 """Standard errors beyond which chance is ruled out."""
@@ -29,6 +31,29 @@ _NATS = 0.02
 _LEVEL = 0.9
 
 
+def held_out_pair(posterior: Any, held_out: Any) -> tuple[Any, Any]:
+    """Held-out data as a pair of inputs and targets.
+
+    Args:
+        posterior: The fit that they are to be predicted by, whose columns they must have.
+        held_out: Such a pair, or a ``Dataset`` or ``DataLoader`` of pairs.
+
+    Raises:
+        TypeError: If it is neither, or something is not data.
+        ValueError: If rows do not match.
+    """
+    if brings_targets(held_out):
+        return as_training_data(held_out)
+    if not isinstance(held_out, tuple | list) or len(held_out) != 2:
+        raise TypeError(
+            f"held_out must be a pair of inputs and targets, or a Dataset or DataLoader of them; got "
+            f"{type(held_out).__name__}. Write held_out=(x, y)."
+        )
+    x, y = held_out
+    next(named(x, getattr(posterior, "columns", ())), None)
+    return as_training_data(x, y)
+
+
 def held_out_findings(
     posterior: Any, x: Tensor, y: Tensor, held_out: tuple[Any, Any], *, seed: int = 0, progress: bool = True
 ) -> tuple[dict[str, float], list[Finding]]:
@@ -38,20 +63,13 @@ def held_out_findings(
         posterior: A fit.
         x: The inputs of the fit.
         y: Their targets.
-        held_out: Other data.
+        held_out: Other data, as `held_out_pair` gives them.
         seed: Of the plain network's fit.
         progress: Whether that shows a progress bar.
 
     Returns:
         Every score of `evaluate` as ``held_out_...``, and ``held_out_nll_map`` of the plain network; and findings.
-
-    Raises:
-        TypeError: If ``held_out`` is no pair of data.
     """
-    if not isinstance(held_out, tuple | list) or len(held_out) != 2:
-        raise TypeError(
-            f"held_out must be a pair of inputs and targets; got {type(held_out).__name__}. Write held_out=(x, y)."
-        )
     predictive, truth = predicted(posterior, *held_out)
     figures = {f"held_out_{name}": value for name, value in evaluate(predictive, truth).items()}
     findings = (_of_classes if predictive.has_enumerate_support else _of_reals)(predictive, truth)

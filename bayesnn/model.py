@@ -76,13 +76,12 @@ class BayesianNeuralNetwork(nn.Module):
         self.likelihood = expect_likelihood(likelihood)
         check_prior_function(prior)
         self.prior = for_network(prior if prior is not None else fan_in_normal(), self.network)
-        self.standardise = standardise
         self.num_data, self.columns = cast("int | None", None), cast("tuple[str, ...]", ())
         self._input_shape: tuple[int, ...] = ()
         zero = next(self.network.parameters()).new_zeros(())
         for name in ("x_loc", "x_scale", "y_loc", "y_scale"):
             self.register_buffer(name, zero + float(name.endswith("scale")))
-        self._num_outputs, self.is_joined = 1, False
+        self.standardise, self._num_outputs, self.is_joined = standardise, 1, False
         self._prior_scales: dict[str, Tensor] = {}
         self._priors: dict[str, Distribution] | None = None
         check_names([name for name, _ in self.network.named_parameters()], [OBSERVED, "data", *self.latents()])
@@ -257,7 +256,8 @@ class BayesianNeuralNetwork(nn.Module):
         model.num_data, model._input_shape = len(x), tuple(x.shape[1:])
         if self.standardise and not self._are_indices(x):
             model.x_loc, model.x_scale = input_scaling(x)
-        y = self.likelihood.checked(y, num_outputs(model.outputs, model.start(), x[:64], self.likelihood.look_at))
+        look_at, by_column = self.likelihood.look_at, bool(model.x_loc.ndim)
+        y = self.likelihood.checked(y, num_outputs(model.outputs, model.start(), x[:64], look_at, by_column))
         check_precision(y, self.dtype)
         y, unscaled = y.to(self.dtype), Affine(self.y_loc.expand(y.shape[1:]), self.y_scale.expand(y.shape[1:]))
         model.y_loc, model.y_scale = self.likelihood.affine(y) if self.standardise else unscaled

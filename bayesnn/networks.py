@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from operator import index
+from typing import Any
 
 from torch import nn
 
@@ -35,13 +37,17 @@ def mlp(
         A network from ``(N, num_inputs)`` (or ``(N, 8, 8)``) to ``(N, num_outputs)``. Its linear layers start from
         torch's own initialisation under the current seed.
 
+    Raises:
+        TypeError: If a number of units is no whole number.
+        ValueError: If one is below 1, there is no such activation, or ``dropout`` is no rate.
+
     Example:
         >>> import torch
         >>> mlp(3, 1, hidden=(20, 20))(torch.zeros(5, 3)).shape
         torch.Size([5, 1])
     """
-    shape = list(num_inputs) if isinstance(num_inputs, Sequence) else [int(num_inputs)]
-    widths = [math.prod(shape), *([hidden] if isinstance(hidden, int) else hidden), num_outputs]
+    shape = _counts("num_inputs", num_inputs)
+    widths = [math.prod(shape), *_counts("hidden", hidden), *_counts("num_outputs", [num_outputs])]
     if min(widths) < 1:
         raise ValueError(f"every layer needs one unit at least; got widths {widths}.")
     if activation not in _ACTIVATIONS:
@@ -88,6 +94,20 @@ def conv_net(
     last = channels[-1] * (height // shrink) * (width // shrink)
     noise = [nn.Dropout(dropout)] if dropout else []
     return nn.Sequential(*layers, nn.Flatten(), *noise, nn.Linear(last, num_outputs))
+
+
+def _counts(name: str, values: Any) -> list[int]:
+    """Whole numbers, one or several, as a list."""
+    try:
+        several = isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0  # a tensor's number is iterable too
+        return [index(value) for value in (values if several else [values])]
+    except TypeError as error:
+        form = {"num_inputs": "a whole number or a shape of them", "hidden": "whole numbers"}
+        example = {"num_inputs": "3 or (8, 8)", "hidden": "hidden=(50,)", "num_outputs": "1 for one target"}
+        came = values[0] if name == "num_outputs" else values
+        raise TypeError(
+            f"{name} must be {form.get(name, 'a whole number')}; got {came!r}. Write {example[name]}."
+        ) from error
 
 
 def _check_rate(dropout: float) -> None:

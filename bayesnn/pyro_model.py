@@ -114,6 +114,7 @@ class PyroModel:
         """This model knowing its observed site and the size of its data: a copy.
 
         Raises:
+            TypeError: If it cannot be called so, or the observed site does not take targets of their type.
             ValueError: If the model does not observe ``y`` at exactly one site, or a latent site lies within the plate
                 over the data.
         """
@@ -142,6 +143,7 @@ class PyroModel:
                 f"the model must observe y at exactly one sample site; found {len(observed)} "
                 f"({', '.join(observed) or 'none'}). Write pyro.sample('y', ..., obs=y) once."
             )
+        _check_type(trace.nodes[observed[0]], y)
         frames = {frame.name for frame in trace.nodes[observed[0]]["cond_indep_stack"]}
         for name in trace.stochastic_nodes:
             local = [f.name for f in trace.nodes[name]["cond_indep_stack"] if f.name in frames and f.size == size]
@@ -226,3 +228,20 @@ class PyroModel:
 
     def _tensors(self) -> list[Tensor]:
         return list(self._model.parameters()) if isinstance(self._model, nn.Module) else []
+
+
+def _check_type(site: Mapping[str, Any], y: Tensor) -> None:
+    """Refuse whole numbers where a distribution computes with its value, as torch's Bernoulli does."""
+    if y.is_floating_point():
+        return
+    try:
+        site["fn"].log_prob(site["value"])
+    except ValueError:  # out of the support: a mask may leave them out
+        return
+    except RuntimeError as error:
+        if "can't be cast" not in str(error):
+            raise
+        raise TypeError(
+            f"targets of {type(site['fn']).__name__} must be floating point; got {y.dtype}, of which torch said: "
+            f"{error}. Pass y.float(), or y.astype(float) of an array."
+        ) from error

@@ -14,7 +14,7 @@ from bayesnn.pyro_model import PyroModel
 from bayesnn.training import History
 from bayesnn.warned import warn
 
-__all__ = ["WINDOW_STARTS", "final_figures", "rise", "warn_of_a_bad_fit"]
+__all__ = ["ALL_ALIKE", "WINDOW_STARTS", "final_figures", "rise", "warn_of_a_bad_fit"]
 
 _FINAL_DRAWS = (4, 32)
 """The fewest and the most draws that estimate the ELBO of the finished fit."""
@@ -35,6 +35,13 @@ _STILL_RISING = 0.2
 
 The last tenth says little: there the step size is nearly nothing, and every fit looks done. Good fits of default length
 rise by 0.02 to 0.15 there, as the falling step size lets the noise out of them."""
+
+
+ALL_ALIKE = (
+    "all targets are of one class (or one count), which a prediction that ignores the inputs is sure of: there is "
+    "nothing to learn. Pass data of every class."
+)
+"""Said where the best constant prediction has a log-likelihood of 0 nats, as no other targets have."""
 
 
 @torch.no_grad()
@@ -66,7 +73,7 @@ def final_figures(
 def warn_of_a_bad_fit(
     history: History, summary: Mapping[str, float], num_data: int, constant: float, warmup: float
 ) -> None:
-    """Say in words that a fit collapsed to its prior, ended below a constant prediction, or had not settled.
+    """Say in words that a fit had nothing to learn, collapsed to its prior, ended below a constant, or had not settled.
 
     Args:
         history: Its terms by epoch.
@@ -80,7 +87,9 @@ def warn_of_a_bad_fit(
     advice = f'raise num_epochs or warmup (now {warmup:g}), write start="map", or use a smaller network'
     if "kl_per_datum" not in summary:
         return
-    if summary["kl_per_datum"] * num_data < _COLLAPSED:
+    if constant == 0:
+        warn(ALL_ALIKE)
+    elif summary["kl_per_datum"] * num_data < _COLLAPSED:
         warn(
             "the posterior has collapsed to the prior: it is within 1 nat of it, and predictions ignore the inputs. "
             f"Either x says nothing about y, or the fit failed: {advice}."

@@ -69,7 +69,7 @@ FLOORS = [
     {"points", "starts", "fitting", "density", "settled", "site_divergences"},
     {"mixing"},
     {"methods", "prior_draws"},
-    {"continued", "held_out_checks", "sensitivity"},
+    {"continued", "held_out_checks", "learnt", "sensitivity"},
     {"diagnostics"},
     {"roster"},
     {"settings", "cells"},

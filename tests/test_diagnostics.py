@@ -4,12 +4,15 @@ import warnings
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from cases import METHODS, TASKS
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from bayesnn import (
     BayesianNeuralNetwork,
@@ -299,6 +302,36 @@ def test_bad_input_gets_a_sentence(change, error, words):
     inputs = options.pop("x", x)
     with pytest.raises(error, match=words):
         diagnose(made, inputs, y[: len(inputs)], **options, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "words"),
+    [
+        ((line_data()[0][:20], line_data()[1][:10]), "one row per input, N = 20"),
+        ((torch.zeros(20, 2), torch.zeros(20)), "inputs"),
+        ((pd.DataFrame(np.zeros((20, 3)), columns=["c", "b", "a"]), np.zeros(20)), "columns of the fit in their order"),
+    ],
+    ids=["rows", "features", "columns"],
+)
+def test_held_out_data_are_looked_at_before_anything_is_fitted(held_out, words, monkeypatch):
+    x, y = line_data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        posterior = fit_svi(line_model(), pd.DataFrame(x.numpy(), columns=["a", "b", "c"]), y, num_epochs=2, **QUIET)
+    for fit in ("bayesnn.diagnostics.continued", "bayesnn.held_out_checks.fit_map"):
+        monkeypatch.setattr(fit, lambda *args, **options: pytest.fail("a fit ran"))
+    with pytest.raises(ValueError, match=words):
+        diagnose(posterior, x, y, held_out=held_out, **QUIET)
+
+
+def test_held_out_data_may_be_a_loader():
+    x, y = line_data()
+    posterior, held_out = exact(), TensorDataset(x[:30] + 1, y[:30])
+    loader = DataLoader(held_out, batch_size=7, shuffle=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [diagnose(posterior, x, y, held_out=d, **QUIET).figures for d in (held_out.tensors, held_out, loader)]
+    assert found[1]["held_out_nll"] == found[0]["held_out_nll"] == pytest.approx(found[2]["held_out_nll"])
 
 
 def test_a_wrapped_posterior_is_refused():

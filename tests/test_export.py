@@ -267,9 +267,28 @@ def test_vectors_of_a_pyro_model_have_axes_of_their_own():
         ({"diagnosis": {"pareto_k": 1.0}}, TypeError, r"diagnosis must be what bayesnn\.diagnose gave; got dict"),
         ({"coords": ["left", "right"]}, TypeError, "coords must be labels by axis; got list"),
         ({"seed": "a"}, TypeError, "seed must be a whole number"),
+        (
+            {"coords": {"featur": list("abc")}},
+            ValueError,
+            r"axes that there are, .*datum.*; got featur\. Write 'feature'",
+        ),
+        ({"coords": {"colour": ["red"]}}, ValueError, r"axes that there are, 1_in, .*; got colour\.$"),
         ({"coords": {"target": ["one"]}}, ValueError, "coords must label all of target, which is 2 long; got 1"),
     ],
-    ids=["predictive", "targets", "a name", "names", "thin", "prior", "diagnosis", "coords", "seed", "labels"],
+    ids=[
+        "predictive",
+        "targets",
+        "a name",
+        "names",
+        "thin",
+        "prior",
+        "diagnosis",
+        "coords",
+        "seed",
+        "no axis",
+        "nothing near",
+        "labels",
+    ],
 )
 def test_bad_input_gets_a_sentence(change, error, words):
     posterior, x, y = known()

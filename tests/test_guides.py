@@ -276,6 +276,12 @@ def test_initial_scales_must_name_sites(model, data):
         AutoNormal(model, *data, init_scale={"weight": 0.1})
 
 
+@pytest.mark.parametrize("guide", ["low_rank", None, 3])
+def test_a_guide_must_make_one(guide, model, data):
+    with pytest.raises(TypeError, match=rf"guide must be a Pyro guide class, or .*; got {guide!r}\. Write guide=pyro"):
+        built(guide, model, data, start=None, init_scale=0.05)
+
+
 @pytest.mark.parametrize("guide", [lambda model: hand_written, lambda model: None])
 def test_a_guide_must_be_a_module(guide, model, data):
     with pytest.raises(TypeError, match=r"guide must be a Pyro guide class .* it gave \w+\. Put"):

@@ -507,6 +507,27 @@ def test_indices_outside_of_an_embedding_are_refused():
         model.for_data(torch.full((N, 1), 7), torch.randn(N))
 
 
+class Mixed(nn.Module):
+    """A column of indices beside a column of numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.last = nn.Embedding(5, 2), nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.last(torch.cat([self.table(x[:, 0].long()), x[:, 1:]], 1))
+
+
+def test_indices_in_a_column_that_is_standardised_are_told_of():
+    x = torch.stack([torch.arange(N) % 5, torch.randn(N)], 1)
+    with pytest.raises(ValueError, match=r"Columns are standardised before .* write standardise=False, and scale"):
+        BayesianNeuralNetwork(Mixed(), FIXED, likelihoods.gaussian).for_data(x, torch.randn(N))
+    as_given = BayesianNeuralNetwork(Mixed(), FIXED, likelihoods.gaussian, standardise=False)
+    assert as_given.for_data(x, torch.randn(N)).num_data == N
+    with pytest.raises(ValueError, match=r"it said: index out of range in self$"):
+        as_given.for_data(x + 5, torch.randn(N))
+
+
 @pytest.mark.parametrize("name", ["noise_scale", "y"])
 def test_parameters_named_like_the_models_own_sites_are_refused(name):
     network = nn.Module()

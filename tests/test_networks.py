@@ -1,5 +1,6 @@
 """Networks have the asked-for shapes, layers and nothing at the end that bounds their outputs."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -75,6 +76,28 @@ def test_conv_net_halves_the_picture_at_every_convolution():
 def test_impossible_networks_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: mlp(None, 1), r"num_inputs must be a whole number or a shape of them; got None\. Write 3 or"),
+        (lambda: mlp((2, None), 1), r"num_inputs must be .*; got \(2, None\)\. Write 3 or"),
+        (lambda: mlp(2.5, 1), r"num_inputs must be .*; got 2\.5"),
+        (lambda: mlp("3", 1), "num_inputs must be .*; got '3'"),
+        (lambda: mlp(2, None), r"num_outputs must be a whole number; got None\. Write 1 for one target"),
+        (lambda: mlp(2, 1, hidden=None), r"hidden must be whole numbers; got None\. Write hidden=\(50,\)"),
+        (lambda: mlp(2, 1, hidden=(3, 4.5)), r"hidden must be whole numbers; got \(3, 4\.5\)"),
+    ],
+)
+def test_numbers_of_units_are_whole_numbers(make, words):
+    with pytest.raises(TypeError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("number", [np.int64(2), torch.tensor(2), [2], np.array([2]), torch.Size([2])])
+def test_whole_numbers_are_taken_of_any_kind(number):
+    assert mlp(number, 1, hidden=number)[0].weight.shape == (2, 2)
 
 
 def test_conv_net_has_dropout_before_its_linear_layer():

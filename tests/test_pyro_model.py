@@ -256,6 +256,26 @@ def test_the_observed_site_must_have_one_batch_axis():
         known.predict({"slope": zeros(S)}, x)
 
 
+def test_whole_numbers_are_refused_where_the_distribution_computes_with_them():
+    def yes_or_no(x, y=None):
+        slope = pyro.sample("slope", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            return pyro.sample("y", dist.Bernoulli(logits=x @ slope), obs=y)
+
+    def counts(x, y=None):
+        rate = pyro.sample("rate", dist.Gamma(1.0, 1.0))
+        with pyro.plate("data", len(x)):
+            return pyro.sample("y", dist.Poisson(rate).expand([len(x)]), obs=y)
+
+    x, y = torch.randn(N, 2), torch.arange(N) % 2
+    with pytest.raises(
+        TypeError, match=r"targets of Bernoulli must be floating point; got torch\.int64.*Pass y\.float"
+    ):
+        PyroModel(yes_or_no).for_data(x, y, N)
+    assert PyroModel(yes_or_no).for_data(x, y.float(), N).observed == "y"
+    assert PyroModel(counts).for_data(x, y, N).observed == "y"
+
+
 def test_distributions_without_parameters_are_refused():
     def bounded(x, y=None):
         slope = pyro.sample("slope", dist.Normal(zeros(()), 1.0))

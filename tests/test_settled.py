@@ -50,6 +50,13 @@ def test_a_bad_fit_is_told_in_words(summary, words):
         warn_of_a_bad_fit(history([0.0]), summary, 100, -2.0, 0.5)
 
 
+@pytest.mark.parametrize("kl", [0.005, 0.5])
+def test_targets_of_one_class_are_told_in_place_of_what_they_lead_to(kl):
+    with pytest.warns(UserWarning, match="^all targets are of one class") as told:
+        warn_of_a_bad_fit(history([0.0]), {"elbo_per_datum": -0.5, "kl_per_datum": kl}, 100, -0.0, 0.5)
+    assert len(told) == 1
+
+
 def test_good_and_stopped_fits_are_not_complained_of():
     good = {"elbo_per_datum": -1.0, "kl_per_datum": 0.5, "elbo_rise": 0.1}
     warn_of_a_bad_fit(history([0.0]), good, 100, -2.0, 0.5)

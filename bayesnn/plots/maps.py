@@ -12,6 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from bayesnn.columns import columns_of, named
 from bayesnn.data import as_inputs, as_targets
 from bayesnn.plots.canvas import COLOURS, Picture, new_axes
 from bayesnn.predictive import Predictive, expect_predictive
@@ -53,12 +54,12 @@ def decision_map(
         ax: Where to draw.
 
     Returns:
-        The axes, with a colour bar beside them.
+        The axes, with a colour bar beside them, called by the columns of the fit's frame, or of ``x``.
 
     Raises:
         TypeError: If there is no posterior but its predictions, or the data are not numbers.
-        ValueError: If a number is not finite, ``x`` does not have two columns, ``y`` is not one target for each row, of
-            the kind that is predicted, the part has another name, or the grid one point.
+        ValueError: If a number is not finite, ``x`` does not have two columns, those of the fit, ``y`` is not one
+            target for each row, of the kind that is predicted, the part has another name, or the grid one point.
 
     Example:
         >>> def posterior(at):
@@ -114,6 +115,7 @@ class _Answers:
     across: Tensor
     up: Tensor
     predictive: Predictive
+    names: tuple[str, ...]
 
     def on_grid(self, value: Tensor) -> Any:
         return value.detach().cpu().reshape(len(self.across), len(self.up)).T.numpy()
@@ -122,7 +124,9 @@ class _Answers:
 def _ask(posterior: Callable[[Any], Predictive], x: Any, y: Any, resolution: int, margin: float) -> _Answers:
     if isinstance(posterior, Predictive) or not callable(posterior):
         raise TypeError("decision_map asks the posterior about a grid of its own; pass the posterior, not predictions.")
-    data = as_inputs(x)
+    columns = getattr(posterior, "columns", ())
+    next(named(x, columns), None)
+    names, data = columns or columns_of(x) or ("first feature", "second feature"), as_inputs(x)
     if data.ndim != 2 or data.shape[1] != 2 or not len(data):
         raise ValueError(
             f"a map is of inputs of two features, (N, 2); got {tuple(data.shape)}. Of more features, pass "
@@ -145,7 +149,7 @@ def _ask(posterior: Callable[[Any], Predictive], x: Any, y: Any, resolution: int
     whole = labels is None or not labels.is_floating_point() or bool((labels == labels.round()).all())
     if predictive.has_enumerate_support and not whole:
         raise ValueError("this posterior predicts classes, and y must be their labels, whole numbers; got fractions.")
-    return _Answers(points, None if labels is None else labels.flatten(), across, up, predictive)
+    return _Answers(points, None if labels is None else labels.flatten(), across, up, predictive, names)
 
 
 def _value(predictive: Predictive, part: Part) -> Tensor:
@@ -165,7 +169,7 @@ def _draw(answers: _Answers, part: Part, largest: float | None, ax: Axes) -> Axe
     if classes:
         _borders(answers, ax)
     _data(answers, classes, ax)
-    ax.set(xlabel="first feature", ylabel="second feature")
+    ax.set(xlabel=answers.names[0], ylabel=answers.names[1])
     return ax
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bayesnn.data import as_targets
 from bayesnn.plots.canvas import COLOURS, new_axes
-from bayesnn.plots.one_feature import as_line, as_points, name_of
+from bayesnn.plots.one_feature import as_dates, as_line, as_points, name_of
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.seeding import seeded
 
@@ -34,7 +34,7 @@ def prior_functions(
     """Functions drawn from a prior over one input, with the band that holds 90 % of the targets they make.
 
     Args:
-        x: Inputs ``(N,)`` or ``(N, 1)``: tensor, array, list, series or frame.
+        x: Inputs ``(N,)`` or ``(N, 1)``: tensor, array, list, series or frame, of numbers or dates.
         predictive: Predictions there by `bayesnn.prior_predictive`'s posterior, of one real target.
         data: Points ``(x, y)`` to show: should the prior hold them?
         num_functions: How many functions to draw.
@@ -44,7 +44,8 @@ def prior_functions(
         The axes, in the units of ``y``.
 
     Raises:
-        TypeError: If something is not numbers, or there is no predictive.
+        TypeError: If something is neither numbers nor dates, x is one and that of the data the other, or there is no
+            predictive.
         ValueError: If x are not the inputs that were predicted, targets are classes or several, or the data are not
             one number in each row of both.
     """
@@ -54,6 +55,7 @@ def prior_functions(
         raise ValueError("prior_functions draws one real target; of classes or several targets write prior_targets.")
     points = None if data is None else as_points(data)
     ax, order = new_axes(ax), at.argsort()
+    as_dates(ax, x, data)
     low, high = (end.cpu().flatten()[order].numpy() for end in predictive.interval(_LEVEL))
     means = predictive.members.mean[:num_functions].flatten(1).cpu()[:, order].numpy()
     ax.fill_between(at[order].numpy(), low, high, color=COLOURS["aleatoric"], alpha=0.3, lw=0, label="90 % of targets")

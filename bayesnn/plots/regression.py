@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from bayesnn.plots.canvas import COLOURS, new_axes
-from bayesnn.plots.one_feature import as_line, as_points, name_of
+from bayesnn.plots.one_feature import as_dates, as_line, as_points, name_of
 from bayesnn.predictive import Predictive, expect_predictive
 from bayesnn.quantiles import common_bounds
 from bayesnn.tasks import truth
@@ -28,7 +28,7 @@ def regression_bands(
     would go below 0. Such predictions are skewed; their quantiles are `Predictive.interval`.
 
     Args:
-        x: Inputs ``(N,)`` or ``(N, 1)``: tensor, array, list, series or frame.
+        x: Inputs ``(N,)`` or ``(N, 1)``: tensor, array, list, series or frame, of numbers or dates.
         predictive: Predictions there, of one real target.
         data: Training points ``(x, y)`` to show, of the same kinds.
         ax: Where to draw.
@@ -37,7 +37,8 @@ def regression_bands(
         The axes, in the units of ``y``, called by the names that series and frames have.
 
     Raises:
-        TypeError: If something is not numbers, or there is no predictive.
+        TypeError: If something is neither numbers nor dates, x is one and that of the data the other, or there is no
+            predictive.
         ValueError: If x are not the inputs that were predicted, there are several targets, or the data are not one
             number in each row of both.
         NotImplementedError: If the targets are classes.
@@ -57,6 +58,7 @@ def regression_bands(
     )
     (low, high), (least, most) = (_within(predictive, mean, half) for half in (total, epistemic))
     ax = new_axes(ax)
+    as_dates(ax, x, data)
     ax.fill_between(at, low, high, color=COLOURS["aleatoric"], alpha=0.35, lw=0, label="with aleatoric (±2 sd)")
     ax.fill_between(at, least, most, color=ax.get_facecolor(), lw=0)  # or blue would be teal
     ax.fill_between(at, least, most, color=COLOURS["epistemic"], alpha=0.5, lw=0, label="epistemic (±2 sd)")

@@ -154,6 +154,33 @@ def test_data_of_all_kinds_have_the_map_of_tensors(x, kind):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+class Named:
+    columns = ("height", "weight")
+
+    def __call__(self, x):
+        return classifier(x.to(WEIGHTS))
+
+
+@pytest.mark.parametrize(
+    ("posterior", "x", "names"),
+    [
+        (Named(), FRAME, ["height", "weight"]),
+        (Named(), DATA, ["height", "weight"]),
+        (Named().__call__, FRAME, ["height", "weight"]),
+        (classifier, DATA, ["first feature", "second feature"]),
+    ],
+    ids=["both", "of the fit", "of the data", "none"],
+)
+def test_axes_bear_the_names_of_the_columns(posterior, x, names):
+    for ax in (decision_map(posterior, x, resolution=3), *decision_maps(posterior, x, resolution=3).axes[:3]):
+        assert [ax.get_xlabel(), ax.get_ylabel()] == names
+
+
+def test_columns_in_another_order_are_refused():
+    with pytest.raises(ValueError, match="columns of the fit in their order, 'height', 'weight'; got them as 'weight'"):
+        decision_map(Named(), FRAME[["weight", "height"]])
+
+
 def test_a_feature_that_never_changes_has_a_map_too():
     ax = decision_map(classifier, torch.tensor([[0.0, 3.0], [1.0, 3.0]]), resolution=5)
     up = ax.collections[0].get_coordinates()[:, 0, 1]

@@ -7,6 +7,7 @@ import torch
 from drawn import CLASSES, LOC, REALS, SCALE, N, X, random
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.dates import AutoDateLocator, num2date
 from matplotlib.figure import Figure
 from torch.distributions import Bernoulli, Beta, Gamma, Independent, Normal, Poisson, Uniform
 
@@ -50,6 +51,41 @@ def test_bands_are_two_standard_deviations_around_the_mean(x):
     assert (np.diff(line.get_xdata()) > 0).all()
     assert dict(zip(*line.get_data(), strict=True)) == pytest.approx(dict(zip(X.tolist(), mean, strict=True)))
     assert len(ax.lines) == 1
+
+
+DAYS = pd.date_range("2024-03-01", periods=N, freq="D")
+DATES = {
+    "index": DAYS,
+    "series": pd.Series(DAYS, name="day"),
+    "frame": pd.DataFrame({"day": DAYS}),
+    "days": DAYS.to_numpy().astype("datetime64[D]"),
+    "nanoseconds": DAYS.to_numpy().astype("datetime64[ns]"),
+    "time zone": DAYS.tz_localize("UTC"),
+    "list": DAYS.to_pydatetime().tolist(),
+    "list of numpy's": list(DAYS.to_numpy()),
+}
+
+
+@pytest.mark.parametrize("x", DATES.values(), ids=DATES)
+def test_inputs_may_be_dates(x):
+    ax = regression_bands(x, REALS, data=(x, LOC[0]))
+    assert list(num2date(ax.lines[0].get_xdata())) == list(DAYS.tz_localize("UTC"))
+    assert list(num2date(ax.lines[1].get_xdata())) == list(DAYS.tz_localize("UTC"))
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), LOC.numpy().mean(0), rtol=1e-5)
+    assert isinstance(ax.xaxis.get_major_locator(), AutoDateLocator)
+    ax.figure.canvas.draw()
+
+
+def test_dates_go_with_dates():
+    with pytest.raises(TypeError, match="both be dates or both numbers; got dates for x only"):
+        regression_bands(DAYS, REALS, data=(X, LOC[0]))
+    with pytest.raises(TypeError, match="both be dates or both numbers; got numbers for x only"):
+        regression_bands(X, REALS, data=(DAYS, LOC[0]))
+
+
+def test_a_date_that_is_missing_is_told():
+    with pytest.raises(ValueError, match="x must be finite; got NaN or infinity in 1 row"):
+        regression_bands(pd.Series([*DAYS[:-1], pd.NaT]), REALS)
 
 
 def test_bands_show_the_data_and_the_colours_of_their_parts():
