@@ -56,6 +56,8 @@ def in_columns(values: Any, bad: np.ndarray) -> str:
 def refuse_other_order(x: Any, y: Any) -> None:
     """Refuse inputs and targets of pandas that have the same row labels, or most of them, in another order.
 
+    Rows that pandas itself has numbered from 0 are no labels: most of them may be those of others by chance.
+
     Args:
         x: Inputs of any kind.
         y: Targets of any kind.
@@ -70,7 +72,8 @@ def refuse_other_order(x: Any, y: Any) -> None:
         return
     places = others.get_indexer(rows)
     shared = places >= 0
-    if 2 * shared.sum() > len(rows) and (places != np.arange(len(rows)))[shared].any():
+    most = 2 * shared.sum() > len(rows) and not (_is_numbered(rows) or _is_numbered(others))
+    if (shared.all() or most) and (places != np.arange(len(rows)))[shared].any():
         which = "the same labels" if shared.all() else f"{int(shared.sum())} of {len(rows)} labels in common, but"
         raise ValueError(
             f"x and y must have their rows in the same order; they have {which} in another one. Write "
@@ -84,6 +87,10 @@ def shape_advice(x: Any) -> str:
         column = "a" if getattr(x, "name", None) is None else x.name
         return f"A series is no table: write x[[{column!r}]] for one column, or frame.iloc[[0]] for one row."
     return "One feature? Pass x[:, None]. One input? Pass x[None]."
+
+
+def _is_numbered(index: Any) -> bool:
+    return (getattr(index, "start", None), getattr(index, "step", None)) == (0, 1)
 
 
 def _is_text(values: Any) -> bool:

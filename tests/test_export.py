@@ -301,7 +301,7 @@ def test_bad_input_gets_a_sentence(change, error, words):
 def test_a_wrapped_posterior_is_refused():
     posterior, x, y = known()
     with pytest.raises(TypeError, match="wrapped posterior pass the one that it was made of"):
-        to_arviz(temperature_scaled(posterior, x, y), x, y)
+        to_arviz(temperature_scaled(posterior, x[1:], y[1:]), x, y)
 
 
 def line_data():

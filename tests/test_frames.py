@@ -96,6 +96,13 @@ def test_targets_that_are_shifted_against_their_inputs_are_refused():
     assert as_training_data(lagged, series.loc[lagged.index])[1].tolist() == list(range(7, 20))
 
 
+def test_targets_numbered_anew_go_by_their_place():
+    table, y = pd.DataFrame({"a": NUMBERS}, index=[1, 2, 3]), pd.Series(NUMBERS)
+    assert as_training_data(table, y)[1].tolist() == NUMBERS
+    with pytest.raises(ValueError, match="they have the same labels in another one"):
+        as_training_data(table.set_axis([1, 2, 0]), y)
+
+
 @pytest.mark.parametrize(
     "y",
     [

@@ -1,6 +1,7 @@
 """Fits with other priors beside a fit."""
 
 import pyro.distributions as dist
+import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
@@ -25,6 +26,7 @@ def test_scales_are_multiplied_about_the_middle():
     assert_close(shifted.log_prob(value[0, :1]), dist.Laplace(torch.ones(()).double(), 2.1).log_prob(value[0, :1]))
 
 
+@pytest.mark.filterwarnings("ignore:these are the rows of the fit")
 def test_scores_are_those_of_fits_with_these_priors():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(10, 2, generator=generator).double()
