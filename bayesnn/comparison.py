@@ -35,7 +35,7 @@ _FOOTNOTE = (
     "inputs, have no mark); rank: mean over the columns with a best"
 )
 _SMALL_IS_GOOD = ("nll", "brier", "ece", "rmse", "crps", "calibration_error")
-_LARGE_IS_GOOD = ("accuracy", "misclassification_auroc", "ood_auroc_")
+_LARGE_IS_GOOD = ("accuracy", "misclassification_auroc", "large_error_auroc", "ood_auroc_")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def compare(
         x_ood: Inputs from another world, if there are any.
 
     Returns:
-        For each method the scores of `evaluate`, ``misclassification_auroc`` (classes; by the largest probability),
+        For each method the scores of `evaluate`, ``misclassification_auroc`` (classes; by the largest probability) or
+        ``large_error_auroc`` (real targets; the largest tenth of its own errors, by the total standard deviation),
         ``ood_auroc_<score>`` for each score, its mean rank, what its fit tells (``elbo_per_datum``), and seconds to fit
         and predict.
 
@@ -141,15 +142,18 @@ def _noise(
     found = dict(losses)
     scale = spreads(predictive)
     here, wrong = scores(predictive, scale=scale), mistakes(predictive, target).cpu()
+    weights = resampled(torch.ones(len(target), dtype=torch.bool), _BOOTSTRAP)
     if predictive.has_enumerate_support:
         right = (predictive.mode == target).double()
         found["accuracy"] = right if right.ndim == 1 else right.mean(1)
-        weights = resampled(torch.ones(len(target), dtype=torch.bool), _BOOTSTRAP)
         score = beyond_rounding(here["max_probability"], 1.0).cpu()
         found["misclassification_auroc"] = aurocs(score, wrong, weights)
     else:
         squared = (predictive.mean - target).double().square()
         found["rmse"] = squared if squared.ndim == 1 else squared.mean(1)
+        score = beyond_rounding(here["total"], wholes(here)["total"]).cpu()
+        if not bool(score.isnan().any()):
+            found["large_error_auroc"] = aurocs(score, wrong, weights)
     if outside is not None and len(outside) >= _FEWEST:
         is_outside = torch.arange(len(predictive) + len(outside)) >= len(predictive)
         weights = resampled(is_outside, _BOOTSTRAP)

@@ -66,11 +66,14 @@ def figures_and_losses(
     """The `figures`, and for those of them that are means over the inputs what each input has ``(N,)``."""
     scored = _scored(inside, y)
     row = {name: float(values.mean()) for name, values in scored.items()}
+    found = misclassification(inside, y, num_bootstrap=0).auroc
     if inside.has_enumerate_support:
-        row["misclassification_auroc"] = misclassification(inside, y, num_bootstrap=0).auroc["max_probability"]
+        row["misclassification_auroc"] = found["max_probability"]
+    else:
+        row["large_error_auroc"] = found["total"]
     if outside is not None:
-        found = out_of_distribution(inside, outside, num_bootstrap=0)
-        row |= {f"ood_auroc_{name}": found.auroc[name] for name in scores(outside)}
+        found = out_of_distribution(inside, outside, num_bootstrap=0).auroc
+        row |= {f"ood_auroc_{name}": found[name] for name in scores(outside)}
     if outside is not None and ambiguous is not None:
         told = unknown_from_ambiguous(outside, ambiguous, num_bootstrap=0).auroc
         row["unknown_from_ambiguous_auroc"] = told["epistemic_less_aleatoric"]

@@ -152,6 +152,8 @@ error in those units; smaller is better.</li>
 <li><b>90 % coverage</b>: fraction of test targets within the central 90 % interval; <b>90 % width</b>: its mean width
 in units of the target; <b>calibration error</b>: how far the frequencies of all quantiles are from their levels, a
 fraction; smaller is better.</li>
+<li><b>large errors</b>: AUROC, the chance that one of the largest tenth of the errors has a larger total standard
+deviation than one of the others. 0.5 is chance, 1 perfect.</li>
 <li><b>fit s, predict s</b>: seconds to fit and to predict.</li>
 <li><b>ELBO</b>: evidence lower bound per datum in nats, the objective of the variational fits; larger is better.</li>
 </ul>"""

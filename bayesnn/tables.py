@@ -18,6 +18,7 @@ _HEADINGS = {
     "coverage_90": "90 % coverage",
     "sharpness_90": "90 % width",
     "misclassification_auroc": "mistakes",
+    "large_error_auroc": "large errors",
     "ood_auroc_max_probability": "OOD max p",
     "ood_auroc_entropy": "OOD entropy",
     "ood_auroc_mutual_information": "OOD mut inf",

@@ -40,7 +40,9 @@ def test_compare_puts_every_score_in_the_row_of_its_method():
 
 def test_compare_leaves_out_what_there_is_not():
     row = compare({"reals": lambda x: REALS}, torch.zeros(N, 1), TARGETS).rows[0]
-    assert set(row) == {*evaluate(REALS, TARGETS), "method", "elbo_per_datum", "fit_seconds", "predict_seconds"}
+    own = {"method", "large_error_auroc", "elbo_per_datum", "fit_seconds", "predict_seconds"}
+    assert set(row) == {*evaluate(REALS, TARGETS), *own}
+    assert row["large_error_auroc"] == misclassification(REALS, TARGETS).auroc["total"]
     loader = DataLoader(TensorDataset(torch.zeros(N, 1), TARGETS), batch_size=7)
     found = compare({"reals": lambda x: REALS}, loader).rows[0]
     assert {name: found[name] for name in ("nll", "rmse")} == {name: row[name] for name in ("nll", "rmse")}
@@ -108,7 +110,8 @@ def test_what_is_worse_beyond_chance_has_no_mark():
     """Means moved by many standard errors of the paired difference, and by none."""
     off = Predictive(Normal(LOC + 5, SCALE))
     table = compare({"off": answering(off), "right": answering(REALS)}, X, TARGETS)
-    assert table.no_different == {"nll": ("right",), "rmse": ("right",), "crps": ("right",)}
+    both = {"large_error_auroc": ("off", "right")}  # each of its own errors
+    assert table.no_different == {"nll": ("right",), "rmse": ("right",), "crps": ("right",)} | both
     assert [row["rank"] for row in table.rows] == [2.0, 1.0]
 
 
