@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bayesnn.catalogue import OWN_NOISE, Settings
+from bayesnn.catalogue import BETWEEN_STARTS, OWN_NOISE, Settings
 from bayesnn.cells import Cells
 from bayesnn.datasets import Split
 from bayesnn.evaluation import figures
@@ -160,10 +160,14 @@ def run(
     return Run(settings, rows, first_split, posteriors, inside, outside, ambiguous, interrupted)
 
 
-def figures_of(name: str, settings: Settings, seed: int) -> dict[str, float]:
-    """The figures of one method at one seed: a cell of a comparison's table, for a process of its own."""
+def figures_of(name: str, settings: Settings, seed: int, start: int = 0) -> dict[str, float]:
+    """The figures of one method at one seed: a cell of a comparison's table, for a process of its own.
+
+    Another ``start`` is another start of the network and another noise of the fit, on the seed's split.
+    """
     load, _ = checked(settings)
-    return _fit(name, load(seed=seed, **options(settings)), settings, seed, progress=False)[2]
+    split = load(seed=seed, **options(settings))
+    return _fit(name, split, settings, seed + BETWEEN_STARTS * start, progress=False)[2]
 
 
 def _keep(kept: Cells, cell: tuple[str, int], future: Future) -> None:

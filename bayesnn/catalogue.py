@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "BETWEEN_STARTS",
     "BIG_PICTURES",
     "CONVOLUTIONAL",
     "DATA",
@@ -47,6 +48,9 @@ UCI = ("boston", "concrete", "energy", "kin8nm", "power", "wine-red", "yacht")
 
 UCI_SPLITS = 20
 """Standard splits of each."""
+
+BETWEEN_STARTS = 100
+"""From one start's seed to the next one's on the same split: more than there are splits, so that no two are equal."""
 
 BIG_PICTURES = ("mnist", "fashion-mnist")
 """Those of 28 x 28 pixels, read from a folder or downloaded, which take each other for another world (``ood``)."""

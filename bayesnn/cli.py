@@ -116,7 +116,8 @@ def _benchmark(options: argparse.Namespace) -> int:
 
     path = Path(options.out)
     cells = [
-        uci_table.Cell(data, method, split, protocol, tuple(options.hidden))
+        uci_table.Cell(data, method, split, protocol, tuple(options.hidden), start)
+        for start in range(options.starts)
         for protocol in options.protocols
         for split in range(options.splits)
         for data in options.sets
@@ -211,6 +212,9 @@ def _add_benchmark(commands: Any) -> None:
     add("--sets", nargs="+", choices=list(catalogue.UCI), default=list(catalogue.UCI), metavar="SET",
         help=f"among {', '.join(catalogue.UCI)} (default: all)")  # fmt: skip
     add("--splits", type=_count, default=20, metavar="N", help="number of splits, from 0 on (default: %(default)s)")
+    add("--starts", type=_count, default=1, metavar="N",
+        help="number of fits of each method to each split, from other starts, whose figures are averaged: where one "
+        "fit hangs on its start, so that the table does not (default: %(default)s)")  # fmt: skip
     add("--protocols", nargs="+", choices=list(catalogue.PROTOCOLS), default=["converged"], metavar="PROTOCOL",
         help="short, 40 passes over the data, or converged, each method's own number (default: converged)")  # fmt: skip
     add("--hidden", type=_count, nargs="*", default=list(catalogue.TABLES.hidden), metavar="WIDTH",

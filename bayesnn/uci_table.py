@@ -42,6 +42,7 @@ class Cell:
         split: Number of the split.
         protocol: One of `PROTOCOLS`.
         hidden: Widths of the hidden layers.
+        start: Number of the network's start and the fit's noise.
     """
 
     data: str
@@ -49,6 +50,7 @@ class Cell:
     split: int
     protocol: str = "converged"
     hidden: tuple[int, ...] = (50,)
+    start: int = 0
 
     @property
     def settings(self) -> Settings:
@@ -108,7 +110,7 @@ def run(
         file = stack.enter_context(path.open("a", encoding="utf-8"))
         pool = stack.enter_context(workers(min(jobs, len(todo)) if jobs > 1 else 0))
         for number, (cell, found) in enumerate(_results(todo, folder, pool)):
-            what = f"{cell.method} on {cell.data}, split {cell.split}"
+            what = f"{cell.method} on {cell.data}, split {cell.split}" + f", start {cell.start}" * bool(cell.start)
             if isinstance(found, Exception):
                 failed.append(f"{what} ({cell.protocol}): {type(found).__name__}: {' '.join(str(found).split())}")
                 complain(f"{number + 1} of {len(todo)} failed: {failed[-1]}")
@@ -142,7 +144,9 @@ def _entries(path: Path) -> dict[Cell, tuple[dict[str, float], str]]:
     for number, line in enumerate(lines):
         try:
             entry = json.loads(line)
-            cell = Cell(entry["data"], entry["method"], entry["split"], entry["protocol"], tuple(entry["hidden"]))
+            hidden = tuple(entry["hidden"])
+            start = entry.get("start", 0)
+            cell = Cell(entry["data"], entry["method"], entry["split"], entry["protocol"], hidden, start)
             found = {name: math.nan if value is None else value for name, value in entry["figures"].items()}
             cells[cell] = found, str(entry.get("version", "unknown"))
         except (ValueError, KeyError, TypeError) as error:
@@ -163,21 +167,26 @@ def records(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
     """A record for each set, method and protocol, with what was published behind them.
 
     Returns:
-        ``rmse`` in the units of the target and ``log_likelihood`` in nats, means over the ``splits``, and their
-        standard errors, ``None`` of a single split. What was published says no number of splits.
+        ``rmse`` in the units of the target and ``log_likelihood`` in nats, means over the ``splits`` of the means over
+        each split's ``starts``, and their standard errors over the splits, ``None`` of a single split. What was
+        published says no number of either.
     """
     found: list[dict[str, Any]] = []
     names = list(dict.fromkeys((cell.method, cell.protocol, cell.hidden) for cell in cells))
     for data in (name for name in UCI if any(cell.data == name for cell in cells)):
         for method, protocol, hidden in names:
             wanted = (data, method, protocol, hidden)
-            own = [found for c, found in cells.items() if (c.data, c.method, c.protocol, c.hidden) == wanted]
+            own: dict[int, list[dict[str, float]]] = {}
+            for cell, one in cells.items():
+                if (cell.data, cell.method, cell.protocol, cell.hidden) == wanted:
+                    own.setdefault(cell.split, []).append(one)
             if own:
                 label = f"{method}, {protocol}" + ("" if hidden == (50,) else f", {'-'.join(map(str, hidden))}")
-                rmse, likelihood = _spread([one["rmse"] for one in own]), _spread([-one["nll"] for one in own])
-                found.append(_record(data, label, *rmse, *likelihood, len(own)))
+                rmse = _spread([np.mean([one["rmse"] for one in starts]) for starts in own.values()])
+                likelihood = _spread([np.mean([-one["nll"] for one in starts]) for starts in own.values()])
+                found.append(_record(data, label, *rmse, *likelihood, len(own), max(map(len, own.values()))))
         for source, published in PUBLISHED.items():
-            found.append(_record(data, f"{_PUBLISHED}{source}", *published[data], None))
+            found.append(_record(data, f"{_PUBLISHED}{source}", *published[data], None, None))
     return found
 
 
@@ -189,7 +198,7 @@ def rows(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
             "method": one["method"],
             "RMSE": _with_error(one["rmse"], one["rmse_error"], _decimals(one["method"]) if one["rmse"] < 0.2 else 3),
             "log-likelihood": _with_error(one["log_likelihood"], one["log_likelihood_error"], 3),
-            "splits": one["splits"],
+            **{count: one[count] for count in ("splits", "starts")},
         }
         for one in records(cells)
     ]
@@ -230,7 +239,7 @@ def _tried(call: Callable[[], dict[str, float]]) -> dict[str, float] | Exception
 
 
 def _figures(cell: Cell, folder: str | None) -> dict[str, float]:
-    return figures_of(cell.method, replace(cell.settings, folder=folder), cell.split)
+    return figures_of(cell.method, replace(cell.settings, folder=folder), cell.split, cell.start)
 
 
 def _record(
@@ -240,7 +249,8 @@ def _record(
     rmse_error: float | None,
     fit: float,
     fit_error: float | None,
-    count: int | None,
+    splits: int | None,
+    starts: int | None,
 ) -> dict[str, Any]:
     return {
         "set": data,
@@ -249,11 +259,12 @@ def _record(
         "rmse_error": rmse_error,
         "log_likelihood": fit,
         "log_likelihood_error": fit_error,
-        "splits": count,
+        "splits": splits,
+        "starts": starts,
     }
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float | None]:
+def _spread(values: Sequence[Any]) -> tuple[float, float | None]:
     """Mean and standard error, which one split does not tell; as published, the deviation has the divisor n."""
     error = float(np.std(values) / math.sqrt(len(values))) if len(values) > 1 else None
     return float(np.mean(values)), error
@@ -275,4 +286,5 @@ def _key(cell: Cell) -> dict[str, Any]:
         "split": cell.split,
         "protocol": cell.protocol,
         "hidden": list(cell.hidden),
+        "start": cell.start,
     }

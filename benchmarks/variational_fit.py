@@ -4,9 +4,9 @@
 
 One line per recipe, mean over the seeds (of split, start and fit) and its standard error. On the digits: ELBO per
 datum, NLL, accuracy, and the best AUROC of finding the unseen 9s. On the UCI sets: log-likelihood of the test rows and,
-in brackets, ELBO per datum. On pictures: NLL and accuracy of held-out training pictures of MNIST, and the ELBO. Starts:
-how far the mean over boston's 20 splits hangs on the networks' starts and the noise of the fits, a line for each.
-Held: fits of other lengths and starts on boston, scored on a tenth of each split's training rows, beside the default.
+in brackets, ELBO per datum. On pictures: NLL and accuracy of held-out training pictures of MNIST, and the ELBO. Held:
+fits of other lengths and starts on boston, scored on a tenth of each split's training rows, beside the default. How far
+a set's figures hang on the starts, `bayesnn benchmark uci --starts 10` tells.
 """
 
 import argparse
@@ -145,25 +145,6 @@ def regression(seed: int, recipe: Recipe, name: str, folder: str | None) -> tupl
     return -evaluate(posterior(split.x_test), split.y_test)["nll"], posterior.summary["elbo_per_datum"]
 
 
-def starts(folder: str | None, number: int) -> None:
-    print("\nstarts\n| boston, 20 splits | RMSE | log-likelihood |\n|---|---|---|")
-    settings, means = Settings(data="uci/boston", methods=("svi",), num_samples=100), []
-    for start in range(number):
-        rows = []
-        for split_number in range(UCI_SPLITS):
-            split = datasets.uci("boston", seed=split_number, folder=folder)
-            seed = split_number + 100 * start
-            model = model_for(split, settings, seed, own_noise=False)
-            posterior = fit_svi(model, split.x_train, split.y_train, seed=seed, progress=False)
-            row = evaluate(posterior(split.x_test), split.y_test)
-            rows.append((row["rmse"], -row["nll"]))
-        means.append(np.mean(rows, 0))
-        print(f"| start {start} | {means[-1][0]:.3f} | {means[-1][1]:.3f} |", flush=True)
-    error = np.std(means, 0, ddof=1) / number**0.5
-    (rmse, ll), (rmse_error, ll_error) = np.mean(means, 0), error
-    print(f"| mean ± standard error | {rmse:.3f} ± {rmse_error:.3f} | {ll:.3f} ± {ll_error:.3f} |", flush=True)
-
-
 def held_out(folder: str | None) -> None:
     """Print what other lengths and starts do to rows that are held out of boston's training parts."""
     settings, rows = Settings(data="uci/boston", methods=("svi",)), {label: [] for label in ("default", *HELD)}
@@ -230,19 +211,16 @@ def pictures(folder: str | None, seed: int = 0) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "tables", nargs="*", choices=[*DIGITS, "regression", "pictures", "starts", "held", []], help="(default: all)"
+        "tables", nargs="*", choices=[*DIGITS, "regression", "pictures", "held", []], help="(default: all)"
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", help="folder with uci/ and mnist/, for the tables of these")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # some of these recipes are bad, and fit_svi says so
     torch.set_num_threads(1)
-    for table in options.tables or [*DIGITS, "regression", "pictures", "starts", "held"]:
+    for table in options.tables or [*DIGITS, "regression", "pictures", "held"]:
         if table in ("pictures", "held"):
             (pictures if table == "pictures" else held_out)(options.data)
-            continue
-        if table == "starts":
-            starts(options.data, options.seeds)
             continue
         if table == "regression":
             sets = ("boston", "energy", "yacht", "concrete")

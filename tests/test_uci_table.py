@@ -8,10 +8,13 @@ from concurrent.futures import BrokenExecutor
 import numpy as np
 import pytest
 
-from bayesnn import benchmark, uci_table
+from bayesnn import BayesianNeuralNetwork, benchmark, evaluate, likelihoods, networks, priors, uci_table
 from bayesnn.cli import main
-from bayesnn.datasets import UCI
+from bayesnn.datasets import UCI, uci
 from bayesnn.published import PUBLISHED
+from bayesnn.roster import METHODS
+from bayesnn.seeding import seeded
+from bayesnn.settings import PRIOR_SCALE
 from bayesnn.uci_table import Cell, finished, rows, run
 
 
@@ -150,11 +153,44 @@ def test_rows_are_means_and_standard_errors_beside_the_published():
     assert [row["method"] for row in table] == ["svi, converged", *(f"published: {name}" for name in PUBLISHED)]
     error = np.std([1.0, 2.0, 4.5]) / math.sqrt(3)
     assert table[0] == {
-        "set": "yacht", "method": "svi, converged", "splits": 3,
+        "set": "yacht", "method": "svi, converged", "splits": 3, "starts": 1,
         "RMSE": f"2.500 ± {error:.3f}", "log-likelihood": f"2.500 ± {error:.3f}",
     }  # fmt: skip
     assert table[2]["RMSE"] == "1.020 ± 0.050"
     assert table[2]["log-likelihood"] == "-1.630 ± 0.020"
+
+
+def test_starts_are_averaged_within_their_split():
+    """A split with one start more weighs no more, and the error is that of the splits."""
+    figures = {(0, 0): 1.0, (0, 1): 2.0, (0, 2): 6.0, (1, 0): 5.0, (1, 1): 5.0}
+    cells = {Cell("yacht", "svi", split, start=start): {"rmse": v, "nll": v} for (split, start), v in figures.items()}
+    (first, *published) = rows(cells)
+    assert (first["RMSE"], first["log-likelihood"]) == ("4.000 ± 0.707", "-4.000 ± 0.707")
+    assert (first["splits"], first["starts"], published[0]["starts"]) == (2, 3, None)
+
+
+def test_another_start_is_another_fit_to_the_same_split(folder, tmp_path):
+    path = tmp_path / "cells.jsonl"
+    cells = [Cell("yacht", "map", split, "short", (3,), start) for split in (0, 1) for start in (0, 1)]
+    found = run(cells, path, folder=str(folder))
+    assert len({figures["rmse"] for figures in found.values()}) == 4
+    split = uci("yacht", seed=0, folder=folder)
+    with seeded(100):
+        network = networks.mlp(3, 1, hidden=3, dropout=0.01)
+    model = BayesianNeuralNetwork(network, prior=priors.fan_in_normal(PRIOR_SCALE), likelihood=likelihoods.gaussian)
+    posterior = METHODS["map"](
+        model, split.x_train, split.y_train, num_samples=100, num_epochs=40, device=None, seed=100, progress=False
+    )
+    assert found[cells[1]]["rmse"] == evaluate(posterior(split.x_test), split.y_test)["rmse"]
+    assert finished(path).keys() == set(cells)
+
+
+def test_cells_of_a_file_without_starts_are_of_the_first(folder, tmp_path):
+    path = tmp_path / "cells.jsonl"
+    run(CELLS[:1], path, folder=str(folder))
+    path.write_text(path.read_text().replace('"start": 0, ', ""))
+    assert "start" not in path.read_text()
+    assert list(finished(path)) == CELLS[:1]
 
 
 def test_small_errors_have_the_decimals_of_their_source():
@@ -191,6 +227,20 @@ def test_the_command_prints_the_table_and_goes_on_from_its_file(jobs, folder, tm
     out, err = capsys.readouterr()
     assert json.loads(out)[1]["method"] == "own_noise, short, 3"
     assert err == f"2 of 2 cells stand in {tmp_path / 'cells.jsonl'}\n"
+
+
+def test_the_command_fits_from_several_starts(folder, tmp_path, capsys):
+    path = tmp_path / "cells.jsonl"
+    words = [*COMMAND, "--sets", "yacht", "--data", str(folder), "--out", str(path), "--jobs", "1"]
+    assert main([*words, "--starts", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert out.split("\n")[1].split() == ["set", "method", "RMSE", "log-likelihood", "splits", "starts"]
+    assert "4 of 4: map on yacht, split 1, start 1: RMSE " in err
+    assert "2 of 4: map on yacht, split 1: RMSE " in err  # every split once, then every split anew
+    assert main([*words, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)[0]["splits"], json.loads(out)[0]["starts"]) == (2, 1)
+    assert err == f"2 of 2 cells stand in {path}\n"
 
 
 def test_ctrl_c_says_where_the_finished_cells_stand(folder, tmp_path, monkeypatch, capsys):
