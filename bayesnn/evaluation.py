@@ -34,7 +34,8 @@ def evaluate(predictive: Predictive, y: Any) -> dict[str, float]:
         frequencies of all quantiles are from their levels, and, of normal members, ``crps`` (units of ``y``), whose
         time goes with the square of the draws: seconds for 1000 inputs at 1000 draws. Of other families
         `bayesnn.metrics.crps.crps` takes its time, so ask for it. Of several targets, figures in units of ``y`` are
-        means over them, or roots of such, in which the one of the largest unit decides: pass them in units alike.
+        means over them, or roots of such, in which the one of the largest unit decides: pass them in units alike, or
+        ask for each, ``evaluate(predictive.target(k), y[:, k])``.
 
     Raises:
         ValueError: If ``y`` does not have one target for each input, or there is no input.

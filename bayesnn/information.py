@@ -108,7 +108,7 @@ def _check_pair(predictive: Predictive, target: Predictive) -> None:
         if given.event_shape:
             raise NotImplementedError(
                 "information gain needs one class label per input; this predictive has event shape "
-                f"{tuple(given.event_shape)}. Take the labels one by one."
+                f"{tuple(given.event_shape)}. Take the labels one by one: predictive.target(0)."
             )
     if predictive.num_samples != target.num_samples:
         raise ValueError(

@@ -14,14 +14,24 @@ from typing import Any, cast
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MixtureSameFamily
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MixtureSameFamily,
+    MultivariateNormal,
+)
+
+from bayesnn.rows import is_one
 
 __all__ = [
+    "check",
     "concatenate",
     "in_double",
     "mapped",
     "marginal",
     "moment",
+    "one_target",
     "over_classes",
     "stack",
     "unpack",
@@ -149,6 +159,41 @@ def unvalidated(distribution: Distribution) -> Distribution:
     return own
 
 
+def check(members: Distribution, mixture: Distribution | None) -> None:
+    """Refuse what cannot be the members of a predictive, or their mixture.
+
+    Args:
+        members: Distributions of all draws at all inputs.
+        mixture: Their mixture in closed form, or ``None``.
+
+    Raises:
+        TypeError: If the members are no distribution.
+        ValueError: If the members have no draw and input axes or are one-hot, or the mixture is not of their shape.
+    """
+    if not isinstance(members, Distribution):
+        raise TypeError(f"members must be a torch Distribution of all draws; got {type(members).__name__}.")
+    if len(members.batch_shape) != 2:
+        raise ValueError(
+            f"members must have batch shape (S, N), draws by inputs; got {tuple(members.batch_shape)}. "
+            "Several target dimensions belong in the event shape: members.to_event(1)."
+        )
+    if members.batch_shape[0] < 1:
+        raise ValueError("a predictive needs one draw at least; got S = 0.")
+    if members.has_enumerate_support and marginal(members).event_shape:
+        raise ValueError(
+            f"members over classes must say one label for each input; got {type(members).__name__}, of vectors "
+            f"{tuple(members.event_shape)}. Write Categorical(logits=members.logits), and y.argmax(-1)."
+        )
+    if (
+        mixture is not None
+        and mixture.batch_shape + mixture.event_shape != members.batch_shape[1:] + members.event_shape
+    ):
+        raise ValueError(
+            f"the mixture must have batch shape {tuple(members.batch_shape[1:])} and event shape "
+            f"{tuple(members.event_shape)}, as its members have; got {mixture!r}."
+        )
+
+
 def stack(distributions: Sequence[Distribution]) -> Distribution:
     """One distribution with a new leading batch axis from several of a kind."""
     return _joined(distributions, torch.stack)
@@ -200,3 +245,34 @@ _REDUNDANT: dict[frozenset[str], tuple[str, ...]] = {
 def marginal(distribution: Distribution) -> Distribution:
     """Each target dimension for itself."""
     return distribution.base_dist if isinstance(distribution, Independent) else distribution
+
+
+def one_target(distribution: Distribution, number: int) -> Distribution:
+    """One of several targets for itself, whatever the others are.
+
+    Args:
+        distribution: Of event shape ``(D,)``, its dimensions independent or jointly normal; or ``()``, the only target.
+        number: Which, counted from 0, or from -1 backwards.
+
+    Raises:
+        TypeError: If it is no whole number.
+        IndexError: If there is no such target.
+        NotImplementedError: If the dimensions depend on each other otherwise.
+
+    Example:
+        >>> one_target(dist.Normal(torch.zeros(5, 3), torch.tensor([1.0, 2.0, 3.0])).to_event(1), 2).stddev
+        tensor([3., 3., 3., 3., 3.])
+    """
+    (count,) = distribution.event_shape or (1,)
+    if not is_one(number):
+        raise TypeError(f"a target is named by its place, a whole number from 0 on; got {number!r}.")
+    if not -count <= number < count:
+        raise IndexError(f"there {'is 1 target' if count == 1 else f'are {count} targets'}, from 0 on; got {number}.")
+    each = marginal(distribution)
+    if not distribution.event_shape:
+        return distribution
+    if not each.event_shape:
+        return mapped(lambda tensor: tensor.select(len(distribution.batch_shape), number), each)
+    if isinstance(distribution, MultivariateNormal | LowRankMultivariateNormal):
+        return dist.Normal(each.mean[..., number], each.variance[..., number].sqrt(), validate_args=False)
+    raise NotImplementedError(f"one target of a {type(distribution).__name__} has no closed form; sample them.")

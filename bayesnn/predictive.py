@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -44,28 +45,7 @@ class Predictive(Distribution):
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 - torch's own way
 
     def __init__(self, members: Distribution, mixture: Distribution | None = None) -> None:
-        if not isinstance(members, Distribution):
-            raise TypeError(f"members must be a torch Distribution of all draws; got {type(members).__name__}.")
-        if len(members.batch_shape) != 2:
-            raise ValueError(
-                f"members must have batch shape (S, N), draws by inputs; got {tuple(members.batch_shape)}. "
-                "Several target dimensions belong in the event shape: members.to_event(1)."
-            )
-        if members.batch_shape[0] < 1:
-            raise ValueError("a predictive needs one draw at least; got S = 0.")
-        if members.has_enumerate_support and marginal(members).event_shape:
-            raise ValueError(
-                f"members over classes must say one label for each input; got {type(members).__name__}, of vectors "
-                f"{tuple(members.event_shape)}. Write Categorical(logits=members.logits), and y.argmax(-1)."
-            )
-        if (
-            mixture is not None
-            and mixture.batch_shape + mixture.event_shape != members.batch_shape[1:] + members.event_shape
-        ):
-            raise ValueError(
-                f"the mixture must have batch shape {tuple(members.batch_shape[1:])} and event shape "
-                f"{tuple(members.event_shape)}, as its members have; got {mixture!r}."
-            )
+        parts.check(members, mixture)
         self._members = self._example = parts.unvalidated(members)  # the latter tells the family
         self._over_classes = parts.over_classes(members)
         self.mixture = None if mixture is None else parts.unvalidated(mixture)
@@ -81,14 +61,25 @@ class Predictive(Distribution):
     def __getitem__(self, index: Any) -> Predictive:
         """The predictive of some of the inputs; one input keeps its axis."""
         index = rows.chosen(index, len(self))
-        mixture = None if self.mixture is None else parts.mapped(lambda t: t[index], self.mixture)
-        return self.of(parts.mapped(lambda t: t[:, index], self.members), mixture)
+        return self._each(lambda d: parts.mapped(lambda t: t[index] if d is self.mixture else t[:, index], d))
+
+    def target(self, number: int) -> Predictive:
+        """The predictive ``(N,)`` of one of D targets, counted from 0: its scores, tasks and plots, in its own units.
+
+        Raises:
+            IndexError: If there is no such target.
+        """
+        return self._each(functools.partial(parts.one_target, number=number))
 
     def of(self, members: Distribution, mixture: Distribution | None) -> Predictive:
         """The predictive of other members for targets like these: of one count among many it is no class."""
         other = Predictive(members, mixture)
         other._over_classes = self._over_classes
         return other
+
+    def _each(self, function: Callable[[Distribution], Distribution]) -> Predictive:
+        """The predictive of what a function makes of the members, and of the closed form if there is one."""
+        return self.of(function(self.members), None if self.mixture is None else function(self.mixture))
 
     @property
     def members(self) -> Distribution:
@@ -107,9 +98,8 @@ class Predictive(Distribution):
 
     def to(self, device: torch.device | str) -> Predictive:
         """The same predictive on another device."""
-        target = on_device(device, self.device)
-        mixture = None if self.mixture is None else parts.mapped(lambda t: t.to(target), self.mixture)
-        return self.of(parts.mapped(lambda t: t.to(target), self.members), mixture)
+        place = on_device(device, self.device)
+        return self._each(functools.partial(parts.mapped, lambda t: t.to(place)))
 
     @staticmethod
     def concatenate(predictives: Sequence[Predictive]) -> Predictive:
@@ -250,9 +240,8 @@ class Predictive(Distribution):
 
         With :math:`H_s` the entropy of member :math:`s`, :math:`F_s` its distribution function and :math:`p` the
         mixture's density, :math:`\frac1S \sum_s H_s + \frac1S \sum_s \int_0^1 \log (p_s / p)(F_s^{-1}(u)) du`, by 100
-        Gauss-Legendre nodes in double precision. The error is about 1e-4 nats, and none where all members are the same;
-        members a hundred times narrower than others may lie between the nodes of those, and it is then a hundredth of a
-        nat or two.
+        Gauss-Legendre nodes in double precision. The error is about 1e-4 nats, none where all members are the same, and
+        up to two hundredths where some are a hundred times narrower than others, between whose nodes they may lie.
         """
         if self.event_shape:
             raise NotImplementedError("the joint entropy of several targets has no closed form; use bayesnn.decompose.")

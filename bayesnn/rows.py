@@ -35,7 +35,7 @@ def chosen(index: Any, number: int) -> Any:
     except TypeError:
         raise TypeError(
             "predictions are indexed along their inputs, by a whole number, a slice, a list of whole numbers or a mask "
-            f"(N,); got {index!r}. Of several targets take a column of the answer: predictive[:10].mean[:, 0]."
+            f"(N,); got {index!r}. One target of several is predictive.target(0)."
         ) from None
     if not -number <= at < number:
         raise IndexError(f"there are {number} inputs; got index {at}.")

@@ -117,6 +117,11 @@ class Streamed(Predictive):
         """The same predictive on another device: blocks are moved as they are made."""
         return self.mapped(functools.partial(Predictive.to, device=device))
 
+    def target(self, number: int) -> Predictive:
+        """The predictive ``(N,)`` of one of D targets, see `Predictive.target`."""
+        self._first.target(number)
+        return self.mapped(functools.partial(Predictive.target, number=number))
+
     @functools.cached_property
     def log_probs(self) -> Tensor:
         """Log-probability of each class ``(N, C)``; in nats. Finite support only."""

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from torch.distributions import (
     Bernoulli,
     Categorical,
+    Dirichlet,
     Independent,
     Laplace,
     LogNormal,
+    LowRankMultivariateNormal,
     MixtureSameFamily,
+    MultivariateNormal,
     Normal,
     OneHotCategorical,
     Pareto,
@@ -424,8 +427,82 @@ def test_an_index_with_an_axis_is_no_whole_number(at):
     ids=str,
 )  # fmt: skip
 def test_an_index_that_is_not_of_inputs_is_refused(at):
-    with pytest.raises(TypeError, match=r"(?s)indexed along their inputs, by a whole number.*; got .*\.mean\[:, 0\]"):
+    with pytest.raises(
+        TypeError, match=r"(?s)indexed along their inputs, by a whole number.*; got .*predictive\.target\(0\)"
+    ):
         predictive_of(Normal, S, N, D)[at]
+
+
+# One target of several
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+@pytest.mark.parametrize("number", [0, 1, -1])
+def test_one_target_is_the_mixture_of_its_own_members(family, number):
+    whole = predictive_of(family, S, N, D)
+    members, y = whole.members.base_dist, whole.icdf(0.3)[:, number]
+    loc, scale = (value[..., number].movedim(0, -1) for value in (members.loc, members.scale))
+    alone = MixtureSameFamily(Categorical(torch.ones_like(loc)), family(loc, scale))
+    one = whole.target(number)
+    assert (one.batch_shape, one.event_shape, one.num_samples) == ((N,), (), S)
+    close(one.log_prob(y), alone.log_prob(y))
+    close(one.variance, alone.variance)
+    close(one.cdf(y), torch.full((N,), 0.3, dtype=torch.float64))
+    close(one.mean, whole.mean[:, number])
+
+
+def test_one_label_of_several_is_a_class():
+    whole = labels(S, N, D)
+    one = whole.target(1)
+    assert one.has_enumerate_support
+    close(one.probs[:, 1], whole.members.mean.mean(0)[:, 1])
+    assert torch.equal(one.mode, (whole.members.mean.mean(0)[:, 1] > 0.5).double())
+
+
+def test_one_target_of_mixtures_within_the_members_has_their_weights():
+    weights, loc = random(S, N, D, C).softmax(-1), random(S, N, D, C, seed=1)
+    members = Independent(MixtureSameFamily(Categorical(weights), Normal(loc, 1.0)), 1)
+    one = Predictive(members).target(1)
+    close(one.mean, (weights * loc).sum(-1)[..., 1].mean(0))
+    alone = (weights * Normal(loc, 1.0).log_prob(torch.tensor(0.5)).exp()).sum(-1)[..., 1].mean(0).log()
+    close(one.log_prob(torch.tensor(0.5)), alone)
+
+
+@pytest.mark.parametrize("number", [0, 2, -1])
+def test_one_of_jointly_normal_targets_is_their_marginal(number):
+    loc, root, factor, noise = random(S, N, 3), random(S, N, 3, 3), random(S, N, 3, 1, seed=2), random(S, N, 3).exp()
+    members = MultivariateNormal(loc, root @ root.mT + torch.eye(3))
+    one, mixture = Predictive(members).target(number), marginal_mixture(Predictive(
+        Normal(loc[..., number], members.covariance_matrix[..., number, number].sqrt())
+    ))  # fmt: skip
+    close(one.log_prob(torch.tensor(0.3)), mixture.log_prob(torch.tensor(0.3)))
+    low_rank = LowRankMultivariateNormal(loc, factor, noise)
+    close(Predictive(low_rank).target(number).members.variance, (factor[..., 0] ** 2 + noise)[..., number])
+
+
+def test_one_target_has_the_closed_form_of_its_own():
+    closed, _ = in_closed_form(N, D)
+    y = random(N, seed=3)
+    assert closed.target(1).mixture is not None
+    close(closed.target(1).log_prob(y), closed.mixture.base_dist.log_prob(y[:, None])[:, 1])
+
+
+def test_the_only_target_is_the_first():
+    whole = predictive_of(Normal, S, N)
+    y = random(N)
+    close(whole.target(0).log_prob(y), whole.log_prob(y))
+    close(predictive_of(Normal, S, N, 1).target(0).log_prob(y), predictive_of(Normal, S, N, 1).log_prob(y[:, None]))
+
+
+def test_targets_that_are_not_there_are_refused():
+    with pytest.raises(IndexError, match="there are 2 targets, from 0 on; got 2"):
+        predictive_of(Normal, S, N, D).target(2)
+    with pytest.raises(IndexError, match="there is 1 target, from 0 on; got -2"):
+        classes(S, N, C).target(-2)
+    with pytest.raises(TypeError, match="by its place, a whole number from 0 on; got 'price'"):
+        predictive_of(Normal, S, N, D).target("price")
+    with pytest.raises(NotImplementedError, match="one target of a Dirichlet has no closed form; sample them"):
+        Predictive(Dirichlet(torch.ones(S, N, 3))).target(0)
 
 
 @pytest.mark.parametrize("make", [lambda: predictive_of(Normal, S, N, D), lambda: classes(S, N, C)])

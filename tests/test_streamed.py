@@ -246,3 +246,15 @@ def test_memory_is_that_of_a_block_and_of_the_answers():
     )
     told = ran.stdout.splitlines()[-1]
     assert int(re.search(r"(\d+) MB beyond", told)[1]) < 150, told
+
+
+@pytest.mark.parametrize("name", ["columns", "labels"])
+def test_one_target_of_a_streamed_predictive_is_streamed(name, x):
+    streamed, held = pair(name, x)
+    y, one = targets(name, held)[:, 1], streamed.target(1)
+    assert isinstance(one, Streamed)
+    same(one.log_prob(y), held.target(1).log_prob(y))
+    expected = evaluate(held.target(1), y)
+    assert evaluate(one, y) == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(IndexError, match=r"there are \d targets, from 0 on; got 7"):
+        streamed.target(7)

@@ -145,7 +145,10 @@ def _ask(posterior: Callable[[Any], Predictive], x: Any, y: Any, resolution: int
     predictive = posterior(torch.cartesian_prod(across, up).to(data.device))
     expect_predictive(predictive)
     if predictive.event_shape not in ((), (1,)):
-        raise ValueError(f"decision_map draws one target; the predictive has {predictive.event_shape[0]}.")
+        raise ValueError(
+            f"decision_map draws one target; the predictive has {predictive.event_shape[0]}. Write "
+            "lambda x: posterior(x).target(0) in the posterior's place for the first of them."
+        )
     whole = labels is None or not labels.is_floating_point() or bool((labels == labels.round()).all())
     if predictive.has_enumerate_support and not whole:
         raise ValueError("this posterior predicts classes, and y must be their labels, whole numbers; got fractions.")

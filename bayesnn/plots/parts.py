@@ -46,7 +46,7 @@ def aleatoric_epistemic(groups: Predictive | Mapping[str, Predictive], *, ax: Ax
         if predictive.event_shape not in ((), (1,)):
             raise ValueError(
                 f"groups must be of one target; {repr(name) if name else 'the predictive'} has "
-                f"{predictive.event_shape[0]}. Write decompose(predictive) for the parts of each."
+                f"{predictive.event_shape[0]}. Write predictive.target(0) for the first of them."
             )
     kinds = {predictive.has_enumerate_support for predictive in by_name.values()}
     if len(kinds) > 1:

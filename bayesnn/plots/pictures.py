@@ -48,7 +48,7 @@ def uncertain_pictures(
     if predictive.event_shape:
         raise ValueError(
             f"uncertain_pictures shows one label, of shape (N,); the predictive has {predictive.event_shape[0]} of "
-            "them for each picture. Write decompose(predictive) for the parts of each."
+            "them for each picture. Write predictive.target(0) for the first of them."
         )
     pictures = as_inputs(pictures)
     if pictures.ndim not in (3, 4) or len(pictures) != len(predictive):

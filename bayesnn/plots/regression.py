@@ -46,7 +46,10 @@ def regression_bands(
     expect_predictive(predictive, fewest=1)
     at = as_line(x, len(predictive))
     if predictive.event_shape not in ((), (1,)):
-        raise ValueError(f"regression_bands draws one target; the predictive has {predictive.event_shape[0]}.")
+        raise ValueError(
+            f"regression_bands draws one target; the predictive has {predictive.event_shape[0]}. Write "
+            "predictive.target(0) and y[:, 0] for the first of them."
+        )
     if predictive.has_enumerate_support:
         raise NotImplementedError("regression_bands draws a real target; these are classes. Write decision_map.")
     points, parts = None if data is None else as_points(data), variance_decomposition(predictive)

@@ -40,9 +40,9 @@ LABELS = Predictive(Independent(Bernoulli(logits=torch.zeros(2, N, 3)), 1))
     ("groups", "kind", "words"),
     [
         ({"a": CLASSES, "b": REALS}, ValueError, "of classes, or all of real numbers; got both"),
-        (SEVERAL, ValueError, r"must be of one target; the predictive has 2\. Write decompose"),
-        ({"one": REALS, "a": SEVERAL}, ValueError, r"must be of one target; 'a' has 2\. Write decompose"),
-        ({"b": LABELS}, ValueError, r"must be of one target; 'b' has 3\. Write decompose"),
+        (SEVERAL, ValueError, r"must be of one target; the predictive has 2\. Write predictive.target"),
+        ({"one": REALS, "a": SEVERAL}, ValueError, r"must be of one target; 'a' has 2\. Write predictive.target"),
+        ({"b": LABELS}, ValueError, r"must be of one target; 'b' has 3\. Write predictive.target"),
         ({}, ValueError, "one group at least"),
         ({"a": PICTURES}, TypeError, "needs a Predictive"),
     ],

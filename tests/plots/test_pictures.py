@@ -118,5 +118,7 @@ def test_pictures_that_cannot_be_shown_get_one_clear_sentence(pictures, options)
 @pytest.mark.parametrize("number", [1, 3])
 def test_pictures_of_several_labels_get_one_clear_sentence(number):
     labels = Predictive(Independent(Bernoulli(logits=torch.zeros(S, N, number)), 1))
-    with pytest.raises(ValueError, match=rf"shows one label, .*; the predictive has {number} of them.*Write decompose"):
+    with pytest.raises(
+        ValueError, match=rf"shows one label, .*; the predictive has {number} of them.*Write predictive.target"
+    ):
         uncertain_pictures(PICTURES, labels)
