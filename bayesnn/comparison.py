@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bayesnn.data import as_training_data, brings_targets
+from bayesnn.detected import resampled
 from bayesnn.evaluation import figures_and_losses
 from bayesnn.frames import refuse_other_order
 from bayesnn.metrics.detection import aurocs
 from bayesnn.predictive import Predictive
 from bayesnn.rounding import beyond_rounding, wholes
 from bayesnn.tables import html_table, json_text, text_table
-from bayesnn.tasks import mistakes, resampled, truth
+from bayesnn.tasks import mistakes, truth
 from bayesnn.uncertainty import scores, spreads
 
 __all__ = ["Comparison", "compare"]
@@ -44,9 +46,11 @@ class Comparison:
 
     Attributes:
         rows: Figures by name; ``"method"`` names the row, and ``"rank"``, where there are several methods, is its mean
-            rank over the columns that have a best, 1 the best.
+            rank over the columns that have a best, 1 the best. Of a method fitted from several seeds each figure is
+            ``{"mean": m, "sd": s, "values": [...]}`` over its fits.
         no_different: For each column that has a best and whose noise is known, the methods that cannot be told from the
-            best: their difference is within two standard errors, taken over the inputs, the same for both methods.
+            best: their difference is within two standard errors, taken over the inputs, the same for both methods, and
+            over the fits where there are several.
     """
 
     rows: list[dict[str, Any]]
@@ -61,10 +65,19 @@ class Comparison:
         return f"{table}<p>{_FOOTNOTE}</p>" if self.no_different else table
 
     def to_pandas(self) -> Any:
-        """The table as a ``pandas.DataFrame`` indexed by method; needs pandas."""
+        """The table as a ``pandas.DataFrame`` indexed by method; needs pandas.
+
+        Of methods fitted from several seeds the means, and beside each column their standard deviations, ``nll_sd``.
+        """
         import pandas as pd
 
-        return pd.DataFrame(self.rows).set_index("method")
+        rows = []
+        for row in self.rows:
+            flat: dict[str, Any] = {}
+            for name, value in row.items():
+                flat |= {name: value["mean"], f"{name}_sd": value["sd"]} if isinstance(value, dict) else {name: value}
+            rows.append(flat)
+        return pd.DataFrame(rows).set_index("method")
 
     def to_json(self) -> str:
         """The record as JSON; figures that are not finite as ``null``."""
@@ -72,18 +85,24 @@ class Comparison:
 
 
 def compare(
-    posteriors: Mapping[str, Callable[[Any], Predictive]], x_test: Any, y_test: Any = None, x_ood: Any = None
+    posteriors: Mapping[str, Callable[[Any], Predictive] | Sequence[Callable[[Any], Predictive]]],
+    x_test: Any,
+    y_test: Any = None,
+    x_ood: Any = None,
 ) -> Comparison:
     r"""Put fitted methods beside each other on the same scores, and say where a difference is no more than chance.
 
     Two methods are no different in a column where the mean of their paired differences :math:`d_n` over the inputs is
     within two standard errors, :math:`|\bar d| \le 2 \operatorname{sd}(d) / \sqrt N`; of areas under the ROC curve the
     standard error is that over paired bootstrap resamples. ``ece`` and ``calibration_error`` are no means over inputs:
-    they have no such error, and no mark. It is the noise of the test inputs alone: another start or
-    another training set may well turn the order round, and several seeds (``bayesnn compare``) tell of that.
+    they have no such error, and no mark. Of one fit of each method it is the noise of the test inputs alone: another
+    start or another training set may well turn the order round. Pass several fits of a method, from other seeds, as a
+    list: then :math:`d_n` is that of the means over the fits, and the variance of each method's mean over its K fits,
+    :math:`\operatorname{sd}_k^2 / K`, is added to that over the inputs; as few fits tell it badly, two standard errors
+    become as many of Student's t with Welch and Satterthwaite's degrees of freedom as are exceeded as seldom.
 
     Args:
-        posteriors: Fitted methods by name.
+        posteriors: Fitted methods by name; of each one fit, or a list of those from several seeds.
         x_test: Test inputs ``(N, ...)``; or a ``Dataset`` or ``DataLoader`` of ``(x, y)``.
         y_test: Their targets; left out when ``x_test`` brings them.
         x_ood: Inputs from another world, if there are any.
@@ -92,18 +111,22 @@ def compare(
         For each method the scores of `evaluate`, ``misclassification_auroc`` (classes; by the largest probability) or
         ``large_error_auroc`` (real targets; the largest tenth of its own errors, by the total standard deviation),
         ``ood_auroc_<score>`` for each score, its mean rank, what its fit tells (``elbo_per_datum``), and seconds to fit
-        and predict.
+        and predict; of several fits their mean and sample standard deviation.
 
     Raises:
         TypeError: If the methods are not fitted ones by name, or targets are missing or come twice.
         ValueError: If the data do not suit them, or x and y of pandas have the same row labels in another order.
+
+    References:
+        Welch (1947), The generalization of Student's problem when several different population variances are involved,
+        Biometrika 34, for several fits.
 
     Example:
         >>> standard = lambda x: Predictive(torch.distributions.Normal(x.mT, 1.0))
         >>> compare({"standard": standard}, torch.zeros(3, 1), torch.ones(3)).rows[0]["rmse"]
         1.0
     """
-    if not isinstance(posteriors, Mapping) or not all(callable(posterior) for posterior in posteriors.values()):
+    if not isinstance(posteriors, Mapping) or not all(_is_fitted(posterior) for posterior in posteriors.values()):
         raise TypeError('compare needs fitted methods by name: compare({"svi": posterior}, x_test, y_test).')
     if not posteriors:
         raise ValueError('compare needs one fitted method at least: compare({"svi": posterior}, x_test, y_test).')
@@ -111,25 +134,52 @@ def compare(
         x_test, y_test = as_training_data(x_test, y_test)
     refuse_other_order(x_test, y_test)  # and leave them as they are: a fitted method asks for a frame's columns
     rows, noise = [], {}
-    for name, posterior in posteriors.items():
-        started = time.perf_counter()
-        predictive = posterior(x_test)
-        seconds = time.perf_counter() - started
-        outside = None if x_ood is None else posterior(x_ood)
-        found, losses = figures_and_losses(predictive, y_test, outside)
-        row: dict[str, Any] = {"method": name, **found}
-        noise[name] = _noise(predictive, y_test, outside, losses) if len(posteriors) > 1 else {}
-        summary = getattr(posterior, "summary", {})
-        row["elbo_per_datum"] = summary.get("elbo_per_datum", float("nan"))
-        history = getattr(posterior, "history", None)
-        row["fit_seconds"] = history.seconds if history is not None else float("nan")
-        row["predict_seconds"] = seconds
-        rows.append(row)
+    for name, given in posteriors.items():
+        each = [given] if callable(given) else list(given)
+        fits = [_asked(posterior, x_test, y_test, x_ood, with_noise=len(posteriors) > 1) for posterior in each]
+        rows.append({"method": name, **_over_fits([figures for figures, _ in fits])})
+        known = [column for column in fits[0][1] if all(column in own for _, own in fits)]
+        noise[name] = {column: torch.stack([own[column] for _, own in fits]) for column in known}
     if len(rows) < 2:
         return Comparison(rows)
     for row, rank in zip(rows, _ranks(rows), strict=True):
         row["rank"] = rank
     return Comparison(rows, _no_different(rows, noise))
+
+
+def _is_fitted(given: Any) -> bool:
+    several = isinstance(given, list | tuple)
+    return callable(given) or (several and bool(given) and all(callable(posterior) for posterior in given))
+
+
+def _asked(
+    posterior: Callable[[Any], Predictive], x: Any, y: Any, x_ood: Any, with_noise: bool
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """The figures of one fit, and what their noise is told from."""
+    started = time.perf_counter()
+    predictive = posterior(x)
+    seconds = time.perf_counter() - started
+    outside = None if x_ood is None else posterior(x_ood)
+    found, losses = figures_and_losses(predictive, y, outside)
+    history = getattr(posterior, "history", None)
+    figures = {
+        **found,
+        "elbo_per_datum": getattr(posterior, "summary", {}).get("elbo_per_datum", math.nan),
+        "fit_seconds": history.seconds if history is not None else math.nan,
+        "predict_seconds": seconds,
+    }
+    return figures, _noise(predictive, y, outside, losses) if with_noise else {}
+
+
+def _over_fits(figures: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """The figures of one fit, or mean and sample standard deviation over several."""
+    if len(figures) == 1:
+        return dict(figures[0])
+    found = {}
+    for name in figures[0]:
+        values = [one[name] for one in figures]
+        found[name] = {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": values}
+    return found
 
 
 def _noise(
@@ -178,11 +228,24 @@ def _no_different(rows: list[dict[str, Any]], noise: Mapping[str, dict[str, Tens
 
 
 def _within_noise(column: str, one: Tensor, other: Tensor) -> bool:
-    difference = one - other
+    """Whether losses of the inputs, or areas of the resamples, ``(fits, N)`` each, differ no more than chance."""
+    difference = one.mean(0) - other.mean(0)
     difference = difference[~difference.isnan()]  # of resamples without a mistake
     spread = float(difference.std())
     error = spread if "auroc" in column else spread / math.sqrt(len(difference))
-    return abs(float(difference.mean())) <= _ERRORS * error or bool((difference == 0).all())
+    fits = [(float(each.nanmean(1).var()) / len(each), len(each) - 1) for each in (one, other) if len(each) > 1]
+    square = error**2 + sum(variance for variance, _ in fits)
+    # Student's t with the degrees of freedom of Welch and Satterthwaite: few fits tell their variance badly.
+    known_from = sum(variance**2 / freedom for variance, freedom in fits)
+    errors = _errors(square**2 / known_from) if known_from > 0 else _ERRORS
+    return abs(float(difference.mean())) <= errors * math.sqrt(square) or bool((difference == 0).all())
+
+
+def _errors(freedom: float) -> float:
+    """Standard errors that a difference of no more than chance exceeds as seldom as a normal one exceeds two."""
+    from scipy.stats import norm, t
+
+    return float(t.ppf(norm.cdf(_ERRORS), freedom))
 
 
 def _ranks(rows: list[dict[str, Any]]) -> list[float]:
@@ -200,4 +263,5 @@ def _has_best(column: str) -> bool:
 
 def _cost(column: str, value: Any) -> float:
     """A figure as a loss, smaller is better."""
+    value = value["mean"] if isinstance(value, dict) else value
     return -value if column.startswith(_LARGE_IS_GOOD) else value

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from bayesnn.predictive import Predictive, expect_predictive
-from bayesnn.tasks import NUM_BOOTSTRAP, Detection, detection, told
+from bayesnn.detected import NUM_BOOTSTRAP, Detection, Found, detection
+from bayesnn.predictive import Predictive
+from bayesnn.tasks import pairs, told
 from bayesnn.uncertainty import expected_entropy, mutual_information
 
 __all__ = ["unknown_from_ambiguous"]
 
 
 def unknown_from_ambiguous(
-    unknown: Predictive, ambiguous: Predictive, *, num_bootstrap: int = NUM_BOOTSTRAP
+    unknown: Predictive | Sequence[Predictive],
+    ambiguous: Predictive | Sequence[Predictive],
+    *,
+    num_bootstrap: int = NUM_BOOTSTRAP,
 ) -> Detection:
     """Do the two parts of the uncertainty tell the unknown from the ambiguous?
 
@@ -20,19 +26,21 @@ def unknown_from_ambiguous(
     epistemic one is large for what was never trained on, and the aleatoric one for what is a coin toss in itself.
 
     Args:
-        unknown: Predictions for N inputs from another world, such as a held-out class.
+        unknown: Predictions for N inputs from another world, such as a held-out class; or a list of those of several
+            fits, from other seeds, for the same inputs.
         ambiguous: Predictions of the same posterior for M inputs whose label is a matter of chance, such as
-            ``datasets.with_ambiguous(...).x_ambiguous``, of a posterior that was trained on such.
+            ``datasets.with_ambiguous(...).x_ambiguous``, of a posterior that was trained on such; or a list likewise.
         num_bootstrap: Resamples of the inputs behind the intervals, 20 or more; 0 for none.
 
     Returns:
         How well three scores find the unknown: ``epistemic``, the epistemic part; ``epistemic_less_aleatoric``, the
-        difference of the parts, in nats; ``epistemic_share``, the epistemic part over the total.
+        difference of the parts, in nats; ``epistemic_share``, the epistemic part over the total. Of several fits the
+        mean and the standard deviation over them, and the interval of the mean.
 
     Raises:
         TypeError: If they are no predictives.
         NotImplementedError: If the targets are real.
-        ValueError: If the two are not of one posterior.
+        ValueError: If the two are not of one posterior, or the fits not of the same inputs.
 
     References:
         Mukhoti et al. (2021), Deep Deterministic Uncertainty: A Simple Baseline, arXiv:2102.11582, for the question;
@@ -44,8 +52,10 @@ def unknown_from_ambiguous(
         >>> unknown_from_ambiguous(unknown, ambiguous, num_bootstrap=0).auroc
         {'epistemic': 1.0, 'epistemic_less_aleatoric': 1.0, 'epistemic_share': 1.0}
     """
-    expect_predictive(unknown)
-    expect_predictive(ambiguous)
+    return detection("unknown, not ambiguous", [_parts(*pair) for pair in pairs(unknown, ambiguous)], num_bootstrap)
+
+
+def _parts(unknown: Predictive, ambiguous: Predictive) -> Found:
     if not (unknown.has_enumerate_support and ambiguous.has_enumerate_support):
         raise NotImplementedError(
             "what is ambiguous is asked of classes; these targets are real. Write variance_decomposition for them."
@@ -61,8 +71,7 @@ def unknown_from_ambiguous(
         "epistemic_share": epistemic / total,
     }
     whole = {name: total.clamp_min(1) for name in by_score} | {"epistemic_share": 1 / total}
-    is_unknown = torch.arange(len(epistemic)) < len(unknown)
-    return detection("unknown, not ambiguous", by_score, is_unknown, num_bootstrap, whole)
+    return Found(by_score, torch.arange(len(epistemic)) < len(unknown), whole)
 
 
 def _classes(predictive: Predictive) -> tuple[int, ...]:

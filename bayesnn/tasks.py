@@ -2,111 +2,32 @@
 
 from __future__ import annotations
 
-import html
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bayesnn.data import as_targets
-from bayesnn.metrics.detection import aupr, auroc, aurocs, fpr95
+from bayesnn.detected import NUM_BOOTSTRAP, Detection, Found, detection
 from bayesnn.predictive import Predictive, expect_predictive
-from bayesnn.rounding import beyond_rounding, wholes
 from bayesnn.rows import one_each
-from bayesnn.tables import html_table, json_text, text_table
 from bayesnn.uncertainty import all_scores, spreads
 
 __all__ = [
-    "Detection",
-    "detection",
+    "each_fit",
     "misclassification",
     "mistakes",
     "out_of_distribution",
-    "resampled",
+    "pairs",
     "squared_errors",
     "told",
     "truth",
 ]
 
-NUM_BOOTSTRAP = 200
-"""Resamples behind an interval: their ends are then known to about a tenth of the interval's width."""
-
-_LEVEL, _FEWEST = 0.95, 20
-
-_FIGURES = ("auroc", "auroc_low", "auroc_high", "aupr", "aupr_rest", "fpr95")
-
-
-@dataclass(frozen=True)
-class Detection:
-    """How well each uncertainty score detects a kind of input.
-
-    Attributes:
-        task: What was looked for.
-        scores: For each score ``auroc``, the area under the ROC curve (0.5 is chance), with ``auroc_low`` and
-            ``auroc_high``, the ends of its 95 % bootstrap interval over inputs; ``aupr``, the area under the
-            precision-recall curve of what is looked for (chance is its share), and ``aupr_rest``, that of the rest;
-            ``fpr95``, the share of the rest that is suspected when 95 % of what is looked for is found. NaN where
-            there was nothing to find.
-        num_positive: Inputs of that kind.
-        num_negative: The others.
-    """
-
-    task: str
-    scores: dict[str, dict[str, float]]
-    num_positive: int
-    num_negative: int
-
-    def __repr__(self) -> str:
-        lines = [self._heading, text_table(self._rows())]
-        return "\n".join([*lines, *(["below 0.5: what is looked for looks more certain than the rest"] * self._worse)])
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self._heading)}</p>{html_table(self._rows())}"
-
-    @property
-    def auroc(self) -> dict[str, float]:
-        """Area under the ROC curve by score."""
-        return {name: figures["auroc"] for name, figures in self.scores.items()}
-
-    @property
-    def best(self) -> float:
-        """The largest area."""
-        return max(self.auroc.values())
-
-    def to_pandas(self) -> Any:
-        """The figures as a ``pandas.DataFrame``, a row for each score; needs pandas."""
-        import pandas as pd
-
-        return pd.DataFrame.from_dict(self.scores, orient="index").rename_axis("score")
-
-    def to_json(self) -> str:
-        """The record as JSON; figures that are not finite as ``null``."""
-        return json_text(asdict(self))
-
-    @property
-    def _heading(self) -> str:
-        return f"{self.task}: {self.num_positive} to find among {self.num_positive + self.num_negative}"
-
-    @property
-    def _worse(self) -> bool:
-        return self.best < 0.5
-
-    def _rows(self) -> list[dict[str, Any]]:
-        rows = []
-        for name, found in self.scores.items():
-            row: dict[str, Any] = {"score": name.replace("_", " "), "AUROC": found["auroc"]}
-            if not math.isnan(found.get("auroc_low", math.nan)):
-                row["95 % interval"] = f"{found['auroc_low']:.3f} to {found['auroc_high']:.3f}"
-            rows.append(row | {"AUPR": found["aupr"], "AUPR of the rest": found["aupr_rest"], "FPR95": found["fpr95"]})
-        return rows
-
 
 def misclassification(
-    predictive: Predictive, y: Any, *, largest: float = 0.1, num_bootstrap: int = NUM_BOOTSTRAP
+    predictive: Predictive | Sequence[Predictive], y: Any, *, largest: float = 0.1, num_bootstrap: int = NUM_BOOTSTRAP
 ) -> Detection:
     """Does the uncertainty find the predictive's own mistakes?
 
@@ -115,13 +36,15 @@ def misclassification(
     error, each in units of its targets' standard deviation.
 
     Args:
-        predictive: Predictions for N inputs.
+        predictive: Predictions for N inputs; or a list of those of several fits, from other seeds, for the same inputs.
         y: Their true targets ``(N,)`` or ``(N, D)``.
         largest: Which share of the errors of real targets is large.
-        num_bootstrap: Resamples of the inputs behind the intervals, drawn of both kinds apart, 20 or more; 0 for none.
+        num_bootstrap: Resamples of the inputs behind the intervals, 20 or more; 0 for none. They are drawn of both
+            kinds apart; of several fits, which make other mistakes, of all inputs together.
 
     Returns:
-        For each score of uncertainty how well it detects the mistakes.
+        For each score of uncertainty how well it detects the mistakes; of several fits the mean and the standard
+        deviation over them, and the interval of the mean.
 
     Raises:
         ValueError: If ``y`` does not have one target for each input, there is no input, or a setting is out of range.
@@ -136,10 +59,10 @@ def misclassification(
         >>> found.auroc["entropy"]
         1.0
     """
-    expect_predictive(predictive, fewest=1)
-    name = "misclassification" if predictive.has_enumerate_support else f"the largest {100 * largest:g} % of errors"
-    by_score = all_scores(predictive, scale=spreads(predictive))
-    return detection(name, by_score, mistakes(predictive, y, largest), num_bootstrap)
+    fits = each_fit(predictive)
+    name = "misclassification" if fits[0].has_enumerate_support else f"the largest {100 * largest:g} % of errors"
+    found = [Found(all_scores(fit, scale=spreads(fit)), mistakes(fit, y, largest)) for fit in fits]
+    return detection(name, found, num_bootstrap)
 
 
 def mistakes(predictive: Predictive, y: Any, largest: float = 0.1) -> Tensor:
@@ -168,20 +91,27 @@ def squared_errors(predictive: Predictive, target: Tensor) -> Tensor:
     return (error / torch.where(spread > 0, spread, 1.0)).square().mean(1)
 
 
-def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstrap: int = NUM_BOOTSTRAP) -> Detection:
+def out_of_distribution(
+    inside: Predictive | Sequence[Predictive],
+    outside: Predictive | Sequence[Predictive],
+    *,
+    num_bootstrap: int = NUM_BOOTSTRAP,
+) -> Detection:
     """Does the uncertainty tell inputs from another world?
 
     Args:
-        inside: Predictions for inputs like the training data.
-        outside: Predictions of the same posterior for inputs from elsewhere.
+        inside: Predictions for inputs like the training data; or a list of those of several fits, from other seeds, for
+            the same inputs.
+        outside: Predictions of the same posterior for inputs from elsewhere; of several fits a list likewise.
         num_bootstrap: Resamples of the inputs behind the intervals, drawn of both kinds apart, 20 or more; 0 for none.
 
     Returns:
-        For each score of uncertainty how well it detects inputs from elsewhere.
+        For each score of uncertainty how well it detects inputs from elsewhere; of several fits the mean and the
+        standard deviation over them, and the interval of the mean.
 
     Raises:
         ValueError: If the two cannot be of one posterior, as they have other targets or another number of classes, or
-            one of them has no input.
+            one of them has no input; or the fits are not of the same inputs.
 
     Example:
         >>> sure, unsure = torch.tensor([[[0.9, 0.1]]]), torch.tensor([[[0.5, 0.5]]])
@@ -189,71 +119,53 @@ def out_of_distribution(inside: Predictive, outside: Predictive, *, num_bootstra
         >>> out_of_distribution(inside, outside).auroc["entropy"]
         1.0
     """
-    expect_predictive(inside, fewest=1)
-    expect_predictive(outside, fewest=1)
+    return detection("out-of-distribution", [_strangers(*pair) for pair in pairs(inside, outside)], num_bootstrap)
+
+
+def _strangers(inside: Predictive, outside: Predictive) -> Found:
     if _kind(inside) != _kind(outside):
         raise ValueError(f"inside and outside must be of one posterior; got {told(inside)} and {told(outside)}.")
     scale = spreads(inside)
     here, there = all_scores(inside, scale=scale), all_scores(outside, scale=scale)
     joined = {name: torch.cat([here[name], there[name].to(here[name])]) for name in here}
-    is_outside = torch.arange(len(inside) + len(outside)) >= len(inside)
-    return detection("out-of-distribution", joined, is_outside, num_bootstrap)
+    return Found(joined, torch.arange(len(inside) + len(outside)) >= len(inside))
 
 
-def detection(
-    task: str,
-    by_score: Mapping[str, Tensor],
-    positive: Tensor,
-    num_bootstrap: int = 0,
-    whole: Mapping[str, Tensor | float] | None = None,
-) -> Detection:
-    """The record of a task: each score's figures, with intervals where there are resamples.
+def each_fit(predictive: Predictive | Sequence[Predictive]) -> tuple[Predictive, ...]:
+    """The predictives of one fit or of several, for the same inputs, one at least.
 
-    Args:
-        task: Its name.
-        by_score: Uncertainty of each input ``(N,)`` by name.
-        positive: Whether each is what is looked for ``(N,)``.
-        num_bootstrap: Resamples.
-        whole: What each score is what is left of; by its name, if left out.
+    Raises:
+        TypeError: If one is none.
+        ValueError: If they are of other inputs or targets, or there are none.
     """
-    if not isinstance(num_bootstrap, int | np.integer) or not (num_bootstrap == 0 or num_bootstrap >= _FEWEST):
+    fits = tuple(predictive) if isinstance(predictive, list | tuple) else (predictive,)
+    if not fits:
+        raise ValueError("there must be the predictive of one fit at least; got none.")
+    for fit in fits:
+        expect_predictive(fit, fewest=1)
+        if len(fit) != len(fits[0]) or _kind(fit) != _kind(fits[0]):
+            raise ValueError(
+                f"several fits must have predicted the same inputs; got {told(fits[0])} and {told(fit)}. Write "
+                "[posterior(x) for posterior in posteriors]."
+            )
+    return fits
+
+
+def pairs(
+    one: Predictive | Sequence[Predictive], other: Predictive | Sequence[Predictive]
+) -> list[tuple[Predictive, Predictive]]:
+    """What each fit says of two kinds of input.
+
+    Raises:
+        TypeError: If one is no predictive.
+        ValueError: If there are more fits of one kind than of the other, or as `each_fit`.
+    """
+    ones, others = each_fit(one), each_fit(other)
+    if len(ones) != len(others):
         raise ValueError(
-            f"num_bootstrap must be {_FEWEST} or more, or an interval means nothing, or 0 for none; got "
-            f"{num_bootstrap!r}. Write num_bootstrap={NUM_BOOTSTRAP}."
+            f"both kinds of input must be predicted by the same fits; got {len(ones)} and {len(others)} of them."
         )
-    positive = positive.cpu()
-    count = int(positive.sum())
-    weights = resampled(positive, num_bootstrap) if num_bootstrap and 0 < count < len(positive) else None
-    found: dict[str, dict[str, float]] = {}
-    whole = wholes(by_score) if whole is None else whole
-    for name, score in by_score.items():
-        at = beyond_rounding(score.detach(), whole[name]).cpu()
-        if bool(at.isnan().any()):  # as the variance of a Cauchy: no order, no figure
-            found[name] = dict.fromkeys(_FIGURES if num_bootstrap else _FIGURES[:1] + _FIGURES[3:], math.nan)
-            continue
-        figures = {"auroc": float(auroc(at, positive))}
-        if num_bootstrap:
-            figures["auroc_low"] = figures["auroc_high"] = math.nan
-        if weights is not None:
-            ends = torch.tensor([(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], dtype=torch.float64)
-            low, high = aurocs(at, positive, weights).double().quantile(ends).tolist()
-            figures["auroc_low"], figures["auroc_high"] = low, high
-        figures |= {"aupr": float(aupr(at, positive)), "aupr_rest": float(aupr(-at, ~positive))}
-        found[name] = figures | {"fpr95": float(fpr95(at, positive))}
-    return Detection(task, found, count, len(positive) - count)
-
-
-def resampled(positive: Tensor, number: int, seed: int = 0) -> Tensor:
-    """How often each input is drawn in resamples of both kinds apart ``(number, N)``; the same for the same kinds."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = torch.zeros(number, len(positive), dtype=torch.float64)
-    for kind in (positive, ~positive):
-        rows = kind.nonzero()[:, 0]
-        if not len(rows):
-            continue
-        chosen = rows[torch.randint(len(rows), (number, len(rows)), generator=generator)]
-        weights.scatter_add_(1, chosen, torch.ones_like(chosen, dtype=torch.float64))
-    return weights
+    return list(zip(ones, others, strict=True))
 
 
 def truth(predictive: Predictive, y: Any) -> Tensor:

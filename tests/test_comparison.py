@@ -3,11 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from made_up import CLASSES, ELSEWHERE, LABELS, LOC, LOGITS, OTHER_LOGITS, REALS, SCALE, TARGETS, N, random
-from scipy.stats import ttest_rel
+from scipy.stats import norm, t, ttest_ind, ttest_rel
 from torch.distributions import Categorical, Normal
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -190,3 +191,90 @@ def test_few_mistakes_mark_the_best_and_its_like(number):
         {n: lambda x, a=a: Predictive(Categorical(logits=a[None])) for n, a in answers.items()}, y[:, None], y
     )
     assert found.no_different["misclassification_auroc"] == ("one", "like")
+
+
+# Several fits of a method
+
+
+SEVERAL = [Predictive(Normal(LOC + shift, SCALE)) for shift in (0.0, 0.3, -0.1)]
+
+
+def test_figures_of_several_fits_are_means_and_sample_deviations():
+    table = compare({"a": [answering(fit) for fit in SEVERAL], "b": [answering(REALS)]}, X, TARGETS)
+    first, second = table.rows
+    for name, expected in evaluate(REALS, TARGETS).items():
+        values = [evaluate(fit, TARGETS)[name] for fit in SEVERAL]
+        assert first[name]["values"] == values
+        assert first[name]["mean"] == pytest.approx(np.mean(values))
+        assert first[name]["sd"] == pytest.approx(np.std(values, ddof=1))
+        assert second[name] == expected
+    assert f"{first['nll']['mean']:.3f} ± {first['nll']['sd']:.3f}" in repr(table)
+    frame = table.to_pandas()
+    assert frame.loc["a", "rmse_sd"] == first["rmse"]["sd"]
+    assert frame.loc["b", "rmse"] == second["rmse"]
+    assert json.loads(table.to_json())["rows"][0]["nll"]["values"] == first["nll"]["values"]
+    assert [row["rank"] for row in table.rows] == [2.0, 1.0] or second["nll"] > first["nll"]["mean"]
+
+
+def test_a_list_of_one_fit_is_that_fit():
+    other = answering(Predictive(Normal(LOC + 0.2, SCALE)))
+    alone = compare({"a": answering(REALS), "b": other}, X, TARGETS)
+    listed = compare({"a": [answering(REALS)], "b": (other,)}, X, TARGETS)
+    assert listed.no_different == alone.no_different
+    assert [row["rank"] for row in listed.rows] == [row["rank"] for row in alone.rows]
+
+
+def test_marks_weigh_the_fits_and_the_inputs():
+    """Three fits each that differ by their starts alone, moved apart: Welch's test, at the level of two errors."""
+    torch.manual_seed(0)
+    starts = 0.15 * torch.randn(2, 3, dtype=torch.float64)
+    for gap in torch.linspace(0, 1.5, 16, dtype=torch.float64).tolist():
+        fits = {
+            name: [Predictive(Normal(TARGETS + 1 + gap * (name == "b") + start, torch.ones(1, N))) for start in own]
+            for name, own in zip("ab", starts, strict=True)
+        }
+        table = compare({name: [answering(fit) for fit in own] for name, own in fits.items()}, X, TARGETS)
+        a, b = (torch.stack([-fit.log_prob(TARGETS) for fit in own]).numpy() for own in fits.values())
+        welch = ttest_ind(a.mean(1), b.mean(1), equal_var=False)  # over the inputs the differences here are all equal
+        assert (set(table.no_different["nll"]) == {"a", "b"}) == (welch.pvalue >= 2 * norm.sf(2)), gap
+        if gap == 0:
+            assert set(table.no_different["nll"]) == {"a", "b"}
+            assert (a.mean(0) - b.mean(0)).std() < 1e-9  # over the inputs alone there is no noise here
+    assert len(table.no_different["nll"]) == 1
+
+
+def test_equal_methods_of_several_fits_are_rarely_called_different():
+    """400 pairs of three fits of the same law, whose starts are all their difference: 4.6 %, and 5 errors of that."""
+    generator, missed = torch.Generator().manual_seed(0), 0
+    for _ in range(400):
+        starts = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+        fits = [[answering(Predictive(Normal(TARGETS + 3 + s, torch.ones(1, N)))) for s in own] for own in starts]
+        missed += len(compare(dict(zip("ab", fits, strict=True)), X, TARGETS).no_different["rmse"]) < 2
+    assert 0 < missed / 400 < 0.0455 + 5 * (0.0455 * 0.9545 / 400) ** 0.5
+
+
+def test_marks_of_fits_whose_inputs_differ_too_weigh_both():
+    torch.manual_seed(1)
+    noise, starts = 0.3 * torch.randn(2, N, dtype=torch.float64), 0.05 * torch.randn(2, 3, dtype=torch.float64)
+    seen = set()
+    for gap in torch.linspace(0, 0.6, 25, dtype=torch.float64).tolist():
+        fits = [
+            [Predictive(Normal(TARGETS + 1 + gap * k + wave + start, torch.ones(1, N))) for start in own]
+            for k, (wave, own) in enumerate(zip(noise, starts, strict=True))
+        ]
+        table = compare({"a": list(map(answering, fits[0])), "b": list(map(answering, fits[1]))}, X, TARGETS)
+        a, b = (torch.stack([-fit.log_prob(TARGETS) for fit in own]).numpy() for own in fits)
+        d = a.mean(0) - b.mean(0)
+        own = [each.mean(1).var(ddof=1) / 3 for each in (a, b)]
+        square = d.var(ddof=1) / N + sum(own)
+        errors = t.ppf(norm.cdf(2), square**2 / sum(v**2 / 2 for v in own))
+        alike = set(table.no_different["nll"]) == {"a", "b"}
+        assert alike == (abs(d.mean()) <= errors * np.sqrt(square)), gap
+        seen.add(alike)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("fits", [[], [REALS], [lambda x: REALS, 3]], ids=str)
+def test_a_list_of_fits_holds_fitted_methods(fits):
+    with pytest.raises(TypeError, match="fitted methods by name"):
+        compare({"a": fits}, X, TARGETS)

@@ -76,3 +76,13 @@ def test_draws_that_are_all_the_same_tell_nothing_apart():
     found = unknown_from_ambiguous(unknown, ambiguous, num_bootstrap=0).auroc
     assert (found["epistemic"], found["epistemic_share"]) == (0.5, 0.5)
     assert found["epistemic_less_aleatoric"] != 0.5
+
+
+def test_several_fits_give_means_and_deviations():
+    torch.manual_seed(0)
+    fits = [[Predictive(Categorical(logits=torch.randn(6, 40, 3))) for _ in range(2)] for _ in range(3)]
+    unknown, ambiguous = zip(*fits, strict=True)
+    found = unknown_from_ambiguous(list(unknown), list(ambiguous))
+    each = [unknown_from_ambiguous(*pair).auroc["epistemic_share"] for pair in fits]
+    assert found.auroc["epistemic_share"] == pytest.approx(sum(each) / 3)
+    assert found.scores["epistemic_share"]["auroc_sd"] == pytest.approx(float(torch.tensor(each).std()), rel=1e-5)

@@ -26,16 +26,10 @@ from sklearn import metrics
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, StudentT
 from torch.testing import assert_close
 
+from bayesnn.detected import Detection, Found, detection, resampled
 from bayesnn.predictive import Predictive
 from bayesnn.rounding import beyond_rounding
-from bayesnn.tasks import (
-    Detection,
-    detection,
-    misclassification,
-    mistakes,
-    out_of_distribution,
-    resampled,
-)
+from bayesnn.tasks import misclassification, mistakes, out_of_distribution
 from bayesnn.uncertainty import all_scores, spreads
 
 
@@ -136,7 +130,7 @@ def test_intervals_hold_the_true_area_as_often_as_they_say():
     positive = torch.arange(400) < 150
     for _ in range(200):
         score = torch.randn(400, generator=generator) + positive
-        found = detection("task", {"score": score}, positive, 200).scores["score"]
+        found = detection("task", [Found({"score": score}, positive)], 200).scores["score"]
         held += found["auroc_low"] <= 0.7602499 <= found["auroc_high"]
     assert abs(held / 200 - 0.95) < 5 * (0.95 * 0.05 / 200) ** 0.5
 
@@ -173,7 +167,7 @@ def test_noise_that_is_the_same_everywhere_tells_nothing():
     noise, is_outside = torch.full((107,), 0.0832), torch.arange(107) >= 100
     noise[95:100] = torch.nextafter(noise[0], torch.tensor(1.0))
     noise[100:] = torch.nextafter(noise[95], torch.tensor(1.0))
-    found = detection("task", {"noise": noise, "other": noise + 1e-5 * is_outside}, is_outside)
+    found = detection("task", [Found({"noise": noise, "other": noise + 1e-5 * is_outside}, is_outside)])
     assert found.auroc == {"noise": 0.5, "other": 1.0}
     assert beyond_rounding(torch.tensor([1.0, 1.0, math.inf])).tolist() == [1.0, 1.0, math.inf]
     assert beyond_rounding(torch.tensor([1e-9, 2e-9])).unique().numel() == 2
@@ -258,3 +252,103 @@ def test_spreads_are_those_of_samples():
 def test_too_few_resamples_are_refused(number):
     with pytest.raises(ValueError, match="num_bootstrap must be 20 or more"):
         misclassification(CLASSES, LABELS, num_bootstrap=number)
+
+
+# Several fits
+
+
+FITS = [CLASSES, Predictive(Categorical(logits=LOGITS.flip(0) * 0.5)), Predictive(Categorical(logits=LOGITS[:2]))]
+FITS_LOGITS = [LOGITS, LOGITS.flip(0) * 0.5, LOGITS[:2]]
+STRANGERS = [Predictive(Categorical(logits=logits)) for logits in (OTHER_LOGITS, OTHER_LOGITS * 0.5, OTHER_LOGITS[:2])]
+
+
+@pytest.mark.parametrize("task", [lambda p: misclassification(p, LABELS), lambda p: out_of_distribution(p, p)])
+def test_a_list_of_one_fit_is_that_fit(task):
+    alone = task(CLASSES)
+    assert task([CLASSES]).scores == alone.scores
+    assert repr(task((CLASSES,))) == repr(alone)
+
+
+def test_figures_of_several_fits_are_means_and_sample_deviations():
+    found, each = misclassification(FITS, LABELS), [misclassification(fit, LABELS) for fit in FITS]
+    assert found.num_fits == 3
+    assert found.num_positive == round(np.mean([one.num_positive for one in each]))
+    assert found.num_positive + found.num_negative == N
+    for name, figures in found.scores.items():
+        for figure in ("auroc", "aupr", "aupr_rest", "fpr95"):
+            values = [one.scores[name][figure] for one in each]
+            assert figures[figure] == pytest.approx(np.mean(values))
+            assert figures[f"{figure}_sd"] == pytest.approx(np.std(values, ddof=1))
+        line = next(line for line in repr(found).splitlines() if line.startswith(name.replace("_", " ")))
+        assert f"{figures['auroc']:.3f} ± {figures['auroc_sd']:.3f}" in line
+    assert "mean ± standard deviation of 3 fits" in repr(found)
+    assert found.to_pandas().loc["entropy", "fpr95_sd"] == found.scores["entropy"]["fpr95_sd"]
+
+
+def test_the_interval_of_several_fits_is_that_of_their_mean_over_the_same_resamples():
+    """Mistakes are other inputs for each fit, so all inputs are drawn together; strangers are the same for all."""
+    entropies = [class_scores(logits)[1]["entropy"] for logits in FITS_LOGITS]
+    wrongs = [(fit.mode != LABELS).numpy() for fit in FITS]
+    ends = ("auroc_low", "auroc_high")
+    weights = resampled(torch.ones(N) > 0, 50).numpy()
+    areas_of = [
+        [
+            metrics.roc_auc_score(wrong, score, sample_weight=weight)
+            for wrong, score in zip(wrongs, entropies, strict=True)
+        ]
+        for weight in weights
+    ]
+    found = misclassification(FITS, LABELS, num_bootstrap=50).scores["entropy"]
+    expected = np.quantile(np.mean(areas_of, 1), [0.025, 0.975])
+    assert [found[end] for end in ends] == pytest.approx(expected)
+
+    is_outside = np.arange(N + len(ELSEWHERE)) >= N
+    weights = resampled(torch.from_numpy(is_outside), 50).numpy()
+    joined = [
+        np.r_[class_scores(here)[1]["entropy"], class_scores(there.members.logits)[1]["entropy"]]
+        for here, there in zip(FITS_LOGITS, STRANGERS, strict=True)
+    ]
+    areas_of = [[metrics.roc_auc_score(is_outside, score, sample_weight=w) for score in joined] for w in weights]
+    found = out_of_distribution(FITS, STRANGERS, num_bootstrap=50).scores["entropy"]
+    expected = np.quantile(np.mean(areas_of, 1), [0.025, 0.975])
+    assert [found[end] for end in ends] == pytest.approx(expected)
+
+
+def test_a_fit_with_nothing_to_find_is_left_out_of_the_means():
+    right = Predictive(Categorical(logits=50.0 * torch.nn.functional.one_hot(LABELS, LOGITS.shape[-1])[None]))
+    found, alone = misclassification([CLASSES, right], LABELS), misclassification(CLASSES, LABELS)
+    assert found.auroc == pytest.approx(alone.auroc)
+    assert math.isnan(found.scores["entropy"]["auroc_sd"])
+    assert found.scores["entropy"]["auroc_low"] < alone.auroc["entropy"] < found.scores["entropy"]["auroc_high"]
+    assert f"{alone.auroc['entropy']:.3f} ±" not in repr(found)
+    nothing = misclassification([right, right], LABELS)
+    assert all(math.isnan(area) for area in nothing.auroc.values())
+
+
+def test_intervals_of_several_fits_hold_the_true_mean_area_as_often_as_they_say():
+    """Two fits that see the same inputs, so that their areas move together: 200 trials at 95 %, 5 standard errors."""
+    generator, held = torch.Generator().manual_seed(0), 0
+    for _ in range(200):
+        positive = torch.rand(400, generator=generator) < 0.4
+        common = torch.randn(400, generator=generator)
+        fits = [
+            Found({"score": common + 0.1 * torch.randn(400, generator=generator) + positive}, positive) for _ in "ab"
+        ]
+        found = detection("task", fits, 200).scores["score"]
+        held += found["auroc_low"] <= 0.75934 <= found["auroc_high"]  # Phi(1 / sqrt(2 * 1.01))
+    assert abs(held / 200 - 0.95) < 5 * (0.95 * 0.05 / 200) ** 0.5
+
+
+def test_fits_of_other_inputs_are_refused():
+    with pytest.raises(
+        ValueError, match=r"several fits must have predicted the same inputs; got .* and .*posterior\(x\)"
+    ):
+        misclassification([CLASSES, CLASSES[:5]], LABELS)
+    with pytest.raises(ValueError, match="several fits must have predicted the same inputs"):
+        misclassification([CLASSES, REALS], LABELS)
+    with pytest.raises(ValueError, match="by the same fits; got 3 and 2 of them"):
+        out_of_distribution(FITS, STRANGERS[:2])
+    with pytest.raises(ValueError, match="the predictive of one fit at least; got none"):
+        misclassification([], LABELS)
+    with pytest.raises(TypeError, match="this needs a Predictive; got int"):
+        misclassification([CLASSES, 3], LABELS)
