@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Executor, Future, wait
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -25,7 +25,7 @@ from bayesnn.predictive import Predictive
 from bayesnn.roster import COSTS, METHODS
 from bayesnn.settings import PRIOR_SCALE, checked, model_for, options
 from bayesnn.tables import plain
-from bayesnn.workers import workers
+from bayesnn.workers import Shared, workers
 
 __all__ = ["Run", "figures_of", "run"]
 
@@ -124,11 +124,11 @@ def run(
 
     todo = [(name, seed) for seed in others for name in names if (name, seed) not in rows_by_cell]
     try:
-        with workers(min(settings.jobs - 1, len(todo))) as pool:
+        with workers(beside := min(settings.jobs - 1, len(todo))) as pool:
             if pool is not None:
-                for cell in sorted(todo, key=lambda cell: -COSTS[cell[0]]):  # the longest first
-                    later[cell] = pool.submit(figures_of, cell[0], settings, cell[1])
-                    later[cell].add_done_callback(partial(_keep, kept, cell))
+                longest_first = sorted(todo, key=lambda cell: -COSTS[cell[0]])
+                shared = Shared(longest_first, partial(_begin, pool, settings, kept), beside)
+                later = shared.begun
             for name in names:
                 if name not in first:
                     fit_here(name, first_seed, first_split)
@@ -137,9 +137,9 @@ def run(
                     split = load(seed=seed, **options(settings))
                     for name in (name for name, of in todo if of == seed):
                         fit_here(name, seed, split)
-            for (name, seed), future in reversed(later.items()):  # the workers begin at the other end
-                if future.cancel():
-                    fit_here(name, seed, load(seed=seed, **options(settings)))
+            else:
+                while (cell := shared.take()) is not None:
+                    fit_here(*cell, load(seed=cell[1], **options(settings)))
             _tell_of_the_rest(later, tell)
             wait(later.values())
     except KeyboardInterrupt:
@@ -168,6 +168,13 @@ def figures_of(name: str, settings: Settings, seed: int, start: int = 0) -> dict
     load, _ = checked(settings)
     split = load(seed=seed, **options(settings))
     return _fit(name, split, settings, seed + BETWEEN_STARTS * start, progress=False)[2]
+
+
+def _begin(pool: Executor, settings: Settings, kept: Cells, cell: tuple[str, int]) -> Future:
+    """Hand a fit to another process, and keep what it finds."""
+    future = pool.submit(figures_of, cell[0], settings, cell[1])
+    future.add_done_callback(partial(_keep, kept, cell))
+    return future
 
 
 def _keep(kept: Cells, cell: tuple[str, int], future: Future) -> None:

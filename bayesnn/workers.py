@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from threading import RLock, Thread
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from tqdm.auto import tqdm
 
-__all__ = ["workers"]
+__all__ = ["Shared", "workers"]
 
 
 @contextmanager
@@ -50,6 +51,48 @@ def workers(number: int) -> Iterator[Executor | None]:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+Piece = TypeVar("Piece")
+
+
+class Shared(Generic[Piece]):
+    """Pieces of work that processes beside this one take from the front, and this one from the back.
+
+    A process is given a piece when it has finished the one before. A pool that is given all at once has always one more
+    in hand than it has processes, which then waits while this one has nothing to do.
+
+    Args:
+        pieces: What is to be done, in order.
+        begin: Hands a piece to the pool.
+        number: Processes of the pool.
+
+    Attributes:
+        begun: What the pool has in hand or has done.
+    """
+
+    def __init__(self, pieces: Sequence[Piece], begin: Callable[[Piece], Future], number: int) -> None:
+        self._waiting, self._begin, self._lock = deque(pieces), begin, RLock()
+        self.begun: dict[Piece, Future] = {}
+        for _ in range(number):
+            self._give()
+
+    def take(self) -> Piece | None:
+        """A piece for this process; ``None`` if all are taken."""
+        with self._lock:
+            return self._waiting.pop() if self._waiting else None
+
+    def _give(self, _: Future | None = None) -> None:
+        with self._lock:
+            if not self._waiting:
+                return
+            piece = self._waiting[0]
+            try:
+                self.begun[piece] = future = self._begin(piece)
+            except RuntimeError:  # the pool was shut, or one of its processes died: what waits is left for this one
+                return
+            self._waiting.popleft()
+        future.add_done_callback(self._give)
 
 
 @contextmanager

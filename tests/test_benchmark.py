@@ -267,22 +267,28 @@ def test_processes_side_by_side_give_the_same_figures(both):
 
 
 def test_the_longest_fits_are_begun_first_by_others_and_the_shortest_here(monkeypatch):
-    class Waiting(Future):
-        def cancel(self):
-            super().cancel()
-            return not self.set_running_or_notify_cancel()
-
-    begun, told = [], []
+    """The other process is busy until this one has taken the shortest, and then gets the last."""
+    begun, told, futures = [], [], []
 
     class Pool:
-        def submit(self, function, name, settings, seed):
-            begun.append(f"{name}, seed {seed}")
-            return Waiting()
+        def submit(self, function, *arguments):
+            begun.append(f"{arguments[0]}, seed {arguments[2]}")
+            futures.append(Future())
+            if len(begun) == 2:
+                futures[1].set_result(function(*arguments))
+            return futures[-1]
 
+    def tell(line):
+        told.append(line.split(" (")[0])
+        if told[-1] == "map, seed 1":
+            futures[0].set_result(benchmark.figures_of("ensemble", settings, 1))
+
+    settings = replace(TINY, methods=("map", "ensemble", "dropout"), jobs=2)
     monkeypatch.setattr(benchmark, "workers", lambda number: nullcontext(Pool()))
-    run(replace(TINY, methods=("map", "ensemble", "dropout"), jobs=2), progress=False, tell=told.append)
-    assert begun == ["ensemble, seed 1", "dropout, seed 1", "map, seed 1"]
-    assert [line.split(" (")[0] for line in told[3:]] == begun[::-1]
+    found = run(settings, progress=False, tell=tell)
+    assert begun == ["ensemble, seed 1", "dropout, seed 1"]
+    assert told[3:] == ["map, seed 1"]
+    assert all(len(row["nll"]["values"]) == 2 for row in found.rows)
     assert set(roster.COSTS) == set(roster.METHODS)
 
 

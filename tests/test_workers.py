@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 
 import pytest
 import torch
 
-from bayesnn.workers import workers
+from bayesnn.workers import Shared, workers
 
 
 def test_work_is_done_on_one_thread_in_other_processes():
@@ -104,3 +105,49 @@ def test_ctrl_c_makes_no_noise(when, tmp_path):
 def test_none_are_none():
     with workers(0) as pool:
         assert pool is None
+
+
+def test_pieces_are_given_one_at_a_time_and_taken_from_the_other_end():
+    futures = {}
+
+    def begin(piece):
+        futures[piece] = Future()
+        return futures[piece]
+
+    shared = Shared("abcdef", begin, 2)
+    assert list(shared.begun) == ["a", "b"]
+    assert shared.take() == "f"
+    futures["b"].set_result(None)
+    assert list(shared.begun) == ["a", "b", "c"]
+    futures["a"].set_exception(ValueError())  # one that failed keeps no other from being done
+    assert shared.take() == "e"
+    assert shared.take() is None
+    futures["c"].set_result(None)
+    assert list(shared.begun) == ["a", "b", "c", "d"]
+
+
+def test_what_a_shut_pool_was_not_given_is_left_for_this_process():
+    futures = [Future()]
+
+    def begin(piece):
+        if piece > 0:
+            raise BrokenExecutor
+        return futures[0]
+
+    shared = Shared(range(3), begin, 1)
+    futures[0].set_exception(BrokenExecutor())
+    assert list(shared.begun) == [0]
+    assert [shared.take() for _ in range(3)] == [2, 1, None]
+
+
+def test_every_piece_is_done_once_by_processes_and_this_one():
+    with workers(2) as pool:
+        shared = Shared(range(40), lambda piece: pool.submit(math.sqrt, piece), 2)
+        here = []
+        while (piece := shared.take()) is not None:
+            here.append(piece)
+            time.sleep(0.005)
+        done = {piece: future.result() for piece, future in shared.begun.items()}
+    assert sorted([*here, *done]) == list(range(40))
+    assert here
+    assert done == {piece: math.sqrt(piece) for piece in done}
