@@ -274,7 +274,7 @@ def test_marks_of_fits_whose_inputs_differ_too_weigh_both():
     assert seen == {True, False}
 
 
-@pytest.mark.parametrize("fits", [[], [REALS], [lambda x: REALS, 3]], ids=str)
+@pytest.mark.parametrize("fits", [[], [REALS], [lambda x: REALS, 3]], ids=["none", "predictive", "number"])
 def test_a_list_of_fits_holds_fitted_methods(fits):
     with pytest.raises(TypeError, match="fitted methods by name"):
         compare({"a": fits}, X, TARGETS)
