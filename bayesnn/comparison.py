@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ _FOOTNOTE = (
     "* the best of its column, or within two standard errors of it (ECE and calibration error, which are no means over "
     "inputs, have no mark); rank: mean over the columns with a best"
 )
+_WITHIN, _WITHIN_OF_FITS = "two standard errors of it", "two standard errors of it, more where few fits tell them"
 _SMALL_IS_GOOD = ("nll", "brier", "ece", "rmse", "crps", "calibration_error")
 _LARGE_IS_GOOD = ("accuracy", "misclassification_auroc", "large_error_auroc", "ood_auroc_")
 
@@ -58,11 +59,16 @@ class Comparison:
 
     def __repr__(self) -> str:
         table = text_table(self.rows, marks=self.no_different)
-        return f"{table}\n{_FOOTNOTE}" if self.no_different else table
+        return f"{table}\n{self._footnote}" if self.no_different else table
 
     def _repr_html_(self) -> str:
         table = html_table(self.rows, marks=self.no_different)
-        return f"{table}<p>{_FOOTNOTE}</p>" if self.no_different else table
+        return f"{table}<p>{self._footnote}</p>" if self.no_different else table
+
+    @property
+    def _footnote(self) -> str:
+        several = any(isinstance(value, dict) for row in self.rows for value in row.values())
+        return _FOOTNOTE.replace(_WITHIN, _WITHIN_OF_FITS) if several else _FOOTNOTE
 
     def to_pandas(self) -> Any:
         """The table as a ``pandas.DataFrame`` indexed by method; needs pandas.
@@ -85,7 +91,7 @@ class Comparison:
 
 
 def compare(
-    posteriors: Mapping[str, Callable[[Any], Predictive] | Sequence[Callable[[Any], Predictive]]],
+    posteriors: Mapping[str, Callable[[Any], Predictive] | Iterable[Callable[[Any], Predictive]]],
     x_test: Any,
     y_test: Any = None,
     x_ood: Any = None,
@@ -99,7 +105,9 @@ def compare(
     start or another training set may well turn the order round. Pass several fits of a method, from other seeds, as a
     list: then :math:`d_n` is that of the means over the fits, and the variance of each method's mean over its K fits,
     :math:`\operatorname{sd}_k^2 / K`, is added to that over the inputs; as few fits tell it badly, two standard errors
-    become as many of Student's t with Welch and Satterthwaite's degrees of freedom as are exceeded as seldom.
+    become as many of Student's t with Welch and Satterthwaite's degrees of freedom as are exceeded as seldom. Beside
+    several fits of another method, one fit is taken to vary as those do. What varies from fit to fit by the input is
+    counted in both, so that differences are called chance rather too often.
 
     Args:
         posteriors: Fitted methods by name; of each one fit, or a list of those from several seeds.
@@ -126,17 +134,15 @@ def compare(
         >>> compare({"standard": standard}, torch.zeros(3, 1), torch.ones(3)).rows[0]["rmse"]
         1.0
     """
-    if not isinstance(posteriors, Mapping) or not all(_is_fitted(posterior) for posterior in posteriors.values()):
-        raise TypeError('compare needs fitted methods by name: compare({"svi": posterior}, x_test, y_test).')
-    if not posteriors:
+    methods = _by_name(posteriors)
+    if not methods:
         raise ValueError('compare needs one fitted method at least: compare({"svi": posterior}, x_test, y_test).')
     if y_test is None or brings_targets(x_test):
         x_test, y_test = as_training_data(x_test, y_test)
     refuse_other_order(x_test, y_test)  # and leave them as they are: a fitted method asks for a frame's columns
     rows, noise = [], {}
-    for name, given in posteriors.items():
-        each = [given] if callable(given) else list(given)
-        fits = [_asked(posterior, x_test, y_test, x_ood, with_noise=len(posteriors) > 1) for posterior in each]
+    for name, each in methods.items():
+        fits = [_asked(posterior, x_test, y_test, x_ood, with_noise=len(methods) > 1) for posterior in each]
         rows.append({"method": name, **_over_fits([figures for figures, _ in fits])})
         known = [column for column in fits[0][1] if all(column in own for _, own in fits)]
         noise[name] = {column: torch.stack([own[column] for _, own in fits]) for column in known}
@@ -147,9 +153,21 @@ def compare(
     return Comparison(rows, _no_different(rows, noise))
 
 
-def _is_fitted(given: Any) -> bool:
-    several = isinstance(given, list | tuple)
-    return callable(given) or (several and bool(given) and all(callable(posterior) for posterior in given))
+def _by_name(posteriors: Any) -> dict[str, list[Callable[[Any], Predictive]]]:
+    """The fits of each method."""
+    wanted = 'compare needs fitted methods by name: compare({"svi": posterior}, x_test, y_test)'
+    if not isinstance(posteriors, Mapping):
+        raise TypeError(f"{wanted}; got {type(posteriors).__name__}.")
+    methods = {}
+    for name, given in posteriors.items():
+        several = not callable(given) and isinstance(given, Iterable)
+        methods[name] = list(given) if several else [given]
+        wrong = [type(posterior).__name__ for posterior in methods[name] if not callable(posterior)]
+        if wrong or not methods[name]:
+            raise TypeError(
+                f"{wanted}, and several fits of one in a list; got {wrong[0] if wrong else 'no fit'} for {name!r}."
+            )
+    return methods
 
 
 def _asked(
@@ -172,13 +190,18 @@ def _asked(
 
 
 def _over_fits(figures: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """The figures of one fit, or mean and sample standard deviation over several."""
+    """The figures of one fit, or mean and sample standard deviation over those of several that have the figure."""
     if len(figures) == 1:
         return dict(figures[0])
     found = {}
-    for name in figures[0]:
+    for name in (name for name in figures[0] if all(name in one for one in figures)):
         values = [one[name] for one in figures]
-        found[name] = {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": values}
+        known = [value for value in values if not math.isnan(value)]
+        found[name] = {
+            "mean": float(np.mean(known)) if known else math.nan,
+            "sd": float(np.std(known, ddof=1)) if len(known) > 1 else math.nan,
+            "values": values,
+        }
     return found
 
 
@@ -229,11 +252,17 @@ def _no_different(rows: list[dict[str, Any]], noise: Mapping[str, dict[str, Tens
 
 def _within_noise(column: str, one: Tensor, other: Tensor) -> bool:
     """Whether losses of the inputs, or areas of the resamples, ``(fits, N)`` each, differ no more than chance."""
-    difference = one.mean(0) - other.mean(0)
-    difference = difference[~difference.isnan()]  # of resamples without a mistake
+    one, other = (each[~each.isnan().all(1)] for each in (one, other))  # of fits without a mistake
+    difference = one.nanmean(0) - other.nanmean(0)
+    difference = difference[~difference.isnan()]  # of resamples without one
+    if len(difference) < _FEWEST:
+        return True
     spread = float(difference.std())
     error = spread if "auroc" in column else spread / math.sqrt(len(difference))
     fits = [(float(each.nanmean(1).var()) / len(each), len(each) - 1) for each in (one, other) if len(each) > 1]
+    if len(fits) == 1:  # the method of one fit is taken to vary as the other's fits do
+        ((variance, freedom),) = fits
+        fits = [(variance * (freedom + 2), freedom)]
     square = error**2 + sum(variance for variance, _ in fits)
     # Student's t with the degrees of freedom of Welch and Satterthwaite: few fits tell their variance badly.
     known_from = sum(variance**2 / freedom for variance, freedom in fits)

@@ -37,8 +37,9 @@ class Detection:
             ``auroc_high``, the ends of its 95 % bootstrap interval over inputs; ``aupr``, the area under the
             precision-recall curve of what is looked for (chance is its share), and ``aupr_rest``, that of the rest;
             ``fpr95``, the share of the rest that is suspected when 95 % of what is looked for is found. NaN where
-            there was nothing to find. Of several fits they are means over them, those left out that had nothing to
-            find, and each but the ends has its sample standard deviation over the fits beside it, ``auroc_sd``.
+            there was nothing to find. Of several fits each but the ends is the mean over them, those left out that had
+            nothing to find, with its sample standard deviation over the fits beside it, ``auroc_sd``; the ends are
+            those of the mean of these very fits, over other inputs: how other fits would do, the deviation tells.
         num_positive: Inputs of that kind; of several fits the mean, rounded.
         num_negative: The others.
         num_fits: Fits that were asked.

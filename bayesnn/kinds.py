@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 
@@ -15,8 +15,8 @@ __all__ = ["unknown_from_ambiguous"]
 
 
 def unknown_from_ambiguous(
-    unknown: Predictive | Sequence[Predictive],
-    ambiguous: Predictive | Sequence[Predictive],
+    unknown: Predictive | Iterable[Predictive],
+    ambiguous: Predictive | Iterable[Predictive],
     *,
     num_bootstrap: int = NUM_BOOTSTRAP,
 ) -> Detection:
@@ -35,7 +35,7 @@ def unknown_from_ambiguous(
     Returns:
         How well three scores find the unknown: ``epistemic``, the epistemic part; ``epistemic_less_aleatoric``, the
         difference of the parts, in nats; ``epistemic_share``, the epistemic part over the total. Of several fits the
-        mean and the standard deviation over them, and the interval of the mean.
+        mean and the standard deviation over them, and the interval of the mean of these fits over other inputs.
 
     Raises:
         TypeError: If they are no predictives.

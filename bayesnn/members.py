@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -248,7 +249,7 @@ def marginal(distribution: Distribution) -> Distribution:
 
 
 def one_target(distribution: Distribution, number: int) -> Distribution:
-    """One of several targets for itself, whatever the others are.
+    """One of several targets for itself.
 
     Args:
         distribution: Of event shape ``(D,)``, its dimensions independent or jointly normal; or ``()``, the only target.
@@ -257,15 +258,21 @@ def one_target(distribution: Distribution, number: int) -> Distribution:
     Raises:
         TypeError: If it is no whole number.
         IndexError: If there is no such target.
-        NotImplementedError: If the dimensions depend on each other otherwise.
+        NotImplementedError: If the dimensions depend on each other otherwise, or have several axes.
 
     Example:
         >>> one_target(dist.Normal(torch.zeros(5, 3), torch.tensor([1.0, 2.0, 3.0])).to_event(1), 2).stddev
         tensor([3., 3., 3., 3., 3.])
     """
+    if len(distribution.event_shape) > 1:
+        raise NotImplementedError(f"one of targets with axes {tuple(distribution.event_shape)} is not implemented.")
     (count,) = distribution.event_shape or (1,)
-    if not is_one(number):
-        raise TypeError(f"a target is named by its place, a whole number from 0 on; got {number!r}.")
+    try:
+        if not is_one(number) or str(getattr(number, "dtype", type(number).__name__)).endswith("bool"):
+            raise TypeError
+        number = operator.index(number)
+    except TypeError:
+        raise TypeError(f"a target is named by its place, a whole number from 0 on; got {number!r}.") from None
     if not -count <= number < count:
         raise IndexError(f"there {'is 1 target' if count == 1 else f'are {count} targets'}, from 0 on; got {number}.")
     each = marginal(distribution)
@@ -275,4 +282,4 @@ def one_target(distribution: Distribution, number: int) -> Distribution:
         return mapped(lambda tensor: tensor.select(len(distribution.batch_shape), number), each)
     if isinstance(distribution, MultivariateNormal | LowRankMultivariateNormal):
         return dist.Normal(each.mean[..., number], each.variance[..., number].sqrt(), validate_args=False)
-    raise NotImplementedError(f"one target of a {type(distribution).__name__} has no closed form; sample them.")
+    raise NotImplementedError(f"one target of a {type(distribution).__name__} is not implemented; sample them.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def misclassification(
-    predictive: Predictive | Sequence[Predictive], y: Any, *, largest: float = 0.1, num_bootstrap: int = NUM_BOOTSTRAP
+    predictive: Predictive | Iterable[Predictive], y: Any, *, largest: float = 0.1, num_bootstrap: int = NUM_BOOTSTRAP
 ) -> Detection:
     """Does the uncertainty find the predictive's own mistakes?
 
@@ -44,7 +44,7 @@ def misclassification(
 
     Returns:
         For each score of uncertainty how well it detects the mistakes; of several fits the mean and the standard
-        deviation over them, and the interval of the mean.
+        deviation over them, and the interval of the mean of these fits over other inputs.
 
     Raises:
         ValueError: If ``y`` does not have one target for each input, there is no input, or a setting is out of range.
@@ -92,8 +92,8 @@ def squared_errors(predictive: Predictive, target: Tensor) -> Tensor:
 
 
 def out_of_distribution(
-    inside: Predictive | Sequence[Predictive],
-    outside: Predictive | Sequence[Predictive],
+    inside: Predictive | Iterable[Predictive],
+    outside: Predictive | Iterable[Predictive],
     *,
     num_bootstrap: int = NUM_BOOTSTRAP,
 ) -> Detection:
@@ -107,7 +107,7 @@ def out_of_distribution(
 
     Returns:
         For each score of uncertainty how well it detects inputs from elsewhere; of several fits the mean and the
-        standard deviation over them, and the interval of the mean.
+        standard deviation over them, and the interval of the mean of these fits over other inputs.
 
     Raises:
         ValueError: If the two cannot be of one posterior, as they have other targets or another number of classes, or
@@ -131,14 +131,16 @@ def _strangers(inside: Predictive, outside: Predictive) -> Found:
     return Found(joined, torch.arange(len(inside) + len(outside)) >= len(inside))
 
 
-def each_fit(predictive: Predictive | Sequence[Predictive]) -> tuple[Predictive, ...]:
+def each_fit(predictive: Predictive | Iterable[Predictive]) -> tuple[Predictive, ...]:
     """The predictives of one fit or of several, for the same inputs, one at least.
 
     Raises:
         TypeError: If one is none.
         ValueError: If they are of other inputs or targets, or there are none.
     """
-    fits = tuple(predictive) if isinstance(predictive, list | tuple) else (predictive,)
+    several: Any = predictive  # a tensor can be gone through too, but holds no fits
+    alone = isinstance(several, Predictive | Tensor) or not isinstance(several, Iterable)
+    fits: tuple[Predictive, ...] = (several,) if alone else tuple(several)
     if not fits:
         raise ValueError("there must be the predictive of one fit at least; got none.")
     for fit in fits:
@@ -152,7 +154,7 @@ def each_fit(predictive: Predictive | Sequence[Predictive]) -> tuple[Predictive,
 
 
 def pairs(
-    one: Predictive | Sequence[Predictive], other: Predictive | Sequence[Predictive]
+    one: Predictive | Iterable[Predictive], other: Predictive | Iterable[Predictive]
 ) -> list[tuple[Predictive, Predictive]]:
     """What each fit says of two kinds of input.
 

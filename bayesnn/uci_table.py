@@ -168,8 +168,8 @@ def records(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
 
     Returns:
         ``rmse`` in the units of the target and ``log_likelihood`` in nats, means over the ``splits`` of the means over
-        each split's ``starts``, and their standard errors over the splits, ``None`` of a single split. What was
-        published says no number of either.
+        each split's ``starts``, which are so many at least, and their standard errors over the splits, ``None`` of a
+        single split. What was published says no number of either.
     """
     found: list[dict[str, Any]] = []
     names = list(dict.fromkeys((cell.method, cell.protocol, cell.hidden) for cell in cells))
@@ -184,7 +184,7 @@ def records(cells: dict[Cell, dict[str, float]]) -> list[dict[str, Any]]:
                 label = f"{method}, {protocol}" + ("" if hidden == (50,) else f", {'-'.join(map(str, hidden))}")
                 rmse = _spread([np.mean([one["rmse"] for one in starts]) for starts in own.values()])
                 likelihood = _spread([np.mean([-one["nll"] for one in starts]) for starts in own.values()])
-                found.append(_record(data, label, *rmse, *likelihood, len(own), max(map(len, own.values()))))
+                found.append(_record(data, label, *rmse, *likelihood, len(own), min(map(len, own.values()))))
         for source, published in PUBLISHED.items():
             found.append(_record(data, f"{_PUBLISHED}{source}", *published[data], None, None))
     return found

@@ -7,7 +7,7 @@ import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from threading import RLock, Thread
@@ -82,14 +82,16 @@ class Shared(Generic[Piece]):
         with self._lock:
             return self._waiting.pop() if self._waiting else None
 
-    def _give(self, _: Future | None = None) -> None:
+    def _give(self, ended: Future | None = None) -> None:
+        if ended is not None and (ended.cancelled() or isinstance(ended.exception(), BrokenExecutor)):
+            return  # the pool ends, and may hold the very lock that another piece would ask for
         with self._lock:
             if not self._waiting:
                 return
             piece = self._waiting[0]
             try:
                 self.begun[piece] = future = self._begin(piece)
-            except RuntimeError:  # the pool was shut, or one of its processes died: what waits is left for this one
+            except RuntimeError:  # the pool was shut: what waits is left for this one
                 return
             self._waiting.popleft()
         future.add_done_callback(self._give)

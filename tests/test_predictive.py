@@ -499,9 +499,12 @@ def test_targets_that_are_not_there_are_refused():
         predictive_of(Normal, S, N, D).target(2)
     with pytest.raises(IndexError, match="there is 1 target, from 0 on; got -2"):
         classes(S, N, C).target(-2)
-    with pytest.raises(TypeError, match="by its place, a whole number from 0 on; got 'price'"):
-        predictive_of(Normal, S, N, D).target("price")
-    with pytest.raises(NotImplementedError, match="one target of a Dirichlet has no closed form; sample them"):
+    for number in ("price", True, np.bool_(True), torch.tensor(True), 1.5, torch.tensor(1.5), None, [0]):
+        with pytest.raises(TypeError, match="by its place, a whole number from 0 on; got "):
+            predictive_of(Normal, S, N, D).target(number)
+    with pytest.raises(NotImplementedError, match=r"targets with axes \(2, 2\) is not implemented"):
+        Predictive(Independent(Normal(torch.zeros(S, N, 2, 2), 1.0), 2)).target(0)
+    with pytest.raises(NotImplementedError, match="one target of a Dirichlet is not implemented; sample them"):
         Predictive(Dirichlet(torch.ones(S, N, 3))).target(0)
 
 

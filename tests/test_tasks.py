@@ -352,3 +352,11 @@ def test_fits_of_other_inputs_are_refused():
         misclassification([], LABELS)
     with pytest.raises(TypeError, match="this needs a Predictive; got int"):
         misclassification([CLASSES, 3], LABELS)
+    with pytest.raises(TypeError, match="this needs a Predictive; got Tensor"):
+        misclassification(LOGITS, LABELS)
+
+
+def test_fits_may_come_in_any_order_of_things():
+    listed = misclassification(FITS, LABELS, num_bootstrap=0).scores
+    assert misclassification(dict(enumerate(FITS)).values(), LABELS, num_bootstrap=0).scores == listed
+    assert misclassification((fit for fit in FITS), LABELS, num_bootstrap=0).scores == listed

@@ -131,11 +131,11 @@ def test_what_a_shut_pool_was_not_given_is_left_for_this_process():
 
     def begin(piece):
         if piece > 0:
-            raise BrokenExecutor
+            raise RuntimeError
         return futures[0]
 
     shared = Shared(range(3), begin, 1)
-    futures[0].set_exception(BrokenExecutor())
+    futures[0].set_result(None)
     assert list(shared.begun) == [0]
     assert [shared.take() for _ in range(3)] == [2, 1, None]
 
@@ -151,3 +151,32 @@ def test_every_piece_is_done_once_by_processes_and_this_one():
     assert sorted([*here, *done]) == list(range(40))
     assert here
     assert done == {piece: math.sqrt(piece) for piece in done}
+
+
+def die(seconds):
+    time.sleep(seconds)
+    os._exit(1)
+
+
+def test_a_process_that_dies_leaves_the_rest_to_this_one():
+    with workers(1) as pool:
+        shared = Shared(range(4), lambda piece: pool.submit(die, 0.1), 1)
+        with pytest.raises(BrokenExecutor):
+            shared.begun[0].result(timeout=120)
+        assert [shared.take() for _ in range(4)] == [3, 2, 1, None]
+    assert multiprocessing.active_children() == []
+
+
+def shared_and_ctrl_c():
+    with workers(1) as pool:
+        pool.submit(time.sleep, 0).result()
+        Shared(range(1, 5), lambda piece: pool.submit(time.sleep, 600), 1)
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_does_not_wait_for_pieces_that_were_not_begun():
+    started = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        shared_and_ctrl_c()
+    assert time.perf_counter() - started < 120
+    assert multiprocessing.active_children() == []
