@@ -27,11 +27,12 @@ VERSION = "0.1.0.dev0"
 
 METHODS = (
     "map", "own_noise", "dropout", "concrete_dropout", "ensemble", "adversarial_ensemble", "own_noise_ensemble", "gp",
-    "gp_best", "last_layer", "laplace", "sghmc", "svi", "swag", "svi_ensemble",
+    "gp_best", "last_layer", "laplace", "sghmc", "svi", "swag", "svi_ensemble", "svi_own_noise",
+    "svi_own_noise_ensemble",
 )  # fmt: skip
 """Names of the roster's methods, in its order."""
 
-OWN_NOISE = ("own_noise", "own_noise_ensemble")
+OWN_NOISE = ("own_noise", "own_noise_ensemble", "svi_own_noise", "svi_own_noise_ensemble")
 """Those whose network predicts its own noise: for real targets alone."""
 
 QUICK = ("map", "dropout", "ensemble", "svi")

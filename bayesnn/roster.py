@@ -55,12 +55,14 @@ METHODS: dict[str, Fit] = {
     "svi": _draws(fit_svi),
     "swag": _draws(fit_swag),
     "svi_ensemble": _draws(fit_ensemble, member=fit_svi),
+    "svi_own_noise": _draws(fit_svi),
+    "svi_own_noise_ensemble": _draws(fit_ensemble, member=fit_svi),
 }
 """Every method by the name of its row, but NUTS, whose cost on networks of this size is no matter of minutes."""
 
 COSTS: dict[str, float] = {
     "map": 1, "own_noise": 1, "dropout": 2, "concrete_dropout": 3, "ensemble": 5, "adversarial_ensemble": 10,
     "own_noise_ensemble": 10, "gp": 2, "gp_best": 12, "last_layer": 1, "laplace": 1, "sghmc": 30, "svi": 4,
-    "swag": 2, "svi_ensemble": 20,
+    "swag": 2, "svi_ensemble": 20, "svi_own_noise": 5, "svi_own_noise_ensemble": 25,
 }  # fmt: skip
 """How many plain fits one takes, roughly: processes side by side begin with the longest."""

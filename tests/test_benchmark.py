@@ -13,6 +13,7 @@ import torch
 import bayesnn
 from bayesnn import benchmark, datasets, decompose, roster, settings, unknown_from_ambiguous
 from bayesnn.benchmark import Settings, run
+from bayesnn.catalogue import OWN_NOISE
 from bayesnn.datasets import digits
 from bayesnn.evaluation import figures
 
@@ -296,3 +297,21 @@ def test_an_error_in_another_process_reaches_this_one():
     torch.manual_seed(0)
     with pytest.raises(ValueError, match="num_epochs must be 1 or more"):
         run(replace(TINY, methods=("map",), num_epochs=0, jobs=2), progress=False)
+
+
+@pytest.mark.parametrize("name", ["svi_own_noise", "svi_own_noise_ensemble"])
+def test_a_variational_network_may_predict_its_noise(name):
+    """Four times the noise to the right: a scale of 150 rows has a standard error of 6 %."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(300, 1, generator=generator) * 2 - 1
+    right = x[:, 0] > 0
+    true = torch.where(right, 1.0, 0.25)
+    split = datasets.Split("step", x, 3 * x[:, 0] + true * torch.randn(300, generator=generator), x[:2], x[:2, 0])
+    chosen = Settings(data="uci/yacht", methods=(name,), hidden=(20,))
+    model = settings.model_for(split, chosen, 0, own_noise=name in OWN_NOISE)
+    options = {"num_samples": 20, "num_epochs": 400, "device": None, "seed": 0, "progress": False}
+    posterior = roster.METHODS[name](model, split.x_train, split.y_train, **options)
+    found = decompose(posterior(x)).aleatoric.sqrt()
+    edge = x[:, 0].abs() < 0.2  # the network cannot jump
+    for side in (right & ~edge, ~right & ~edge):
+        assert 0.75 < float(found[side].mean() / true[side].mean()) < 1.35
