@@ -5,8 +5,9 @@
 One line per recipe, mean over the seeds (of split, start and fit) and its standard error. On the digits: ELBO per
 datum, NLL, accuracy, and the best AUROC of finding the unseen 9s. On the UCI sets: log-likelihood of the test rows and,
 in brackets, ELBO per datum. On pictures: NLL and accuracy of held-out training pictures of MNIST, and the ELBO. Held:
-fits of other lengths and starts on boston, scored on a tenth of each split's training rows, beside the default. How far
-a set's figures hang on the starts, `bayesnn benchmark uci --starts 10` tells.
+fits of other lengths and starts on boston, scored on a tenth of each split's training rows, beside the default. Noise:
+networks that predict it on five sets, scored likewise. How far a set's figures hang on the starts,
+`bayesnn benchmark uci --starts 10` tells.
 """
 
 import argparse
@@ -116,6 +117,11 @@ HELD: dict[str, dict[str, Any]] = {
     "start from the default's means": {"start": "default"},
 }
 """Settings; epochs in units of the default's."""
+NOISES = {
+    "one scale": likelihoods.gaussian,
+    "by the inputs": likelihoods.heteroscedastic_gaussian,
+    "by the inputs, Student's t": likelihoods.student_t,
+}
 
 
 def fitted(recipe: Recipe, network: nn.Module, likelihood: Any, x: torch.Tensor, y: torch.Tensor, seed: int) -> Any:
@@ -145,15 +151,37 @@ def regression(seed: int, recipe: Recipe, name: str, folder: str | None) -> tupl
     return -evaluate(posterior(split.x_test), split.y_test)["nll"], posterior.summary["elbo_per_datum"]
 
 
+def held_apart(name: str, seed: int, folder: str | None) -> tuple[datasets.Split, torch.Tensor, torch.Tensor]:
+    """A split of a UCI set, and which of its training rows are held out and which are left, a tenth and the rest."""
+    split = datasets.uci(name, seed=seed, folder=folder)
+    order = torch.randperm(len(split.x_train), generator=torch.Generator().manual_seed(seed))
+    held, left = order.tensor_split([len(order) // 10])
+    return split, held, left
+
+
+def scores(posterior: Any, split: datasets.Split, held: torch.Tensor) -> tuple[float, float, float]:
+    """ELBO per datum, and log-likelihood and RMSE of held-out training rows."""
+    row = evaluate(posterior(split.x_train[held]), split.y_train[held])
+    return posterior.summary["elbo_per_datum"], -row["nll"], row["rmse"]
+
+
+def beside_the_first(rows: dict[str, list[tuple[float, float, float]]], ahead: str = "") -> None:
+    """Print the first row's means, the others' mean differences from it, and their standard errors over the splits."""
+    first = next(iter(rows))
+    for label, found in rows.items():
+        beside = np.array(found) - (0 if label == first else np.array(rows[first]))
+        errors = beside.std(0, ddof=1) / len(beside) ** 0.5
+        form = "{:.3f} ± {:.3f}" if label == first else "{:+.3f} ± {:.3f}"
+        cells = (form.format(mean, error) for mean, error in zip(beside.mean(0), errors, strict=True))
+        print(f"| {ahead if label == first else ahead and '| '}{label} | " + " | ".join(cells) + " |", flush=True)
+
+
 def held_out(folder: str | None) -> None:
     """Print what other lengths and starts do to rows that are held out of boston's training parts."""
     settings, rows = Settings(data="uci/boston", methods=("svi",)), {label: [] for label in ("default", *HELD)}
     for seed in range(UCI_SPLITS):
-        split = datasets.uci("boston", seed=seed, folder=folder)
-        held, train = torch.randperm(len(split.x_train), generator=torch.Generator().manual_seed(seed)).tensor_split(
-            [len(split.x_train) // 10]
-        )
-        x, y = split.x_train[train], split.y_train[train]
+        split, held, left = held_apart("boston", seed, folder)
+        x, y = split.x_train[left], split.y_train[left]
         model, default = model_for(split, settings, seed, own_noise=False), None
         for label, options in {"default": {}, **HELD}.items():
             options = dict(options)
@@ -163,15 +191,24 @@ def held_out(folder: str | None) -> None:
                 options["start"] = default.guide.median()
             posterior = fit_svi(model, x, y, seed=seed, progress=False, **options)
             default = posterior if default is None else default
-            row = evaluate(posterior(split.x_train[held]), split.y_train[held])
-            rows[label].append((posterior.summary["elbo_per_datum"], -row["nll"], row["rmse"]))
+            rows[label].append(scores(posterior, split, held))
     print("\nheld\n| boston, held-out training rows | ELBO | log-likelihood | RMSE |\n|---|---|---|---|")
-    for label, found in rows.items():
-        beside = np.array(found) - (0 if label == "default" else np.array(rows["default"]))
-        errors = beside.std(0, ddof=1) / len(beside) ** 0.5
-        form = "{:.3f} ± {:.3f}" if label == "default" else "{:+.3f} ± {:.3f}"
-        cells = (form.format(mean, error) for mean, error in zip(beside.mean(0), errors, strict=True))
-        print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+    beside_the_first(rows)
+
+
+def noise(folder: str | None) -> None:
+    """Print what a network gains that predicts its noise, on held-out training rows."""
+    print("\nnoise\n| set | noise | ELBO | log-likelihood | RMSE |\n|---|---|---|---|---|")
+    for name in ("boston", "concrete", "energy", "yacht", "wine-red"):
+        settings, rows = Settings(data=f"uci/{name}", methods=("svi",)), {label: [] for label in NOISES}
+        for seed in range(UCI_SPLITS):
+            split, held, left = held_apart(name, seed, folder)
+            x, y = split.x_train[left], split.y_train[left]
+            for label, likelihood in NOISES.items():
+                model = model_for(split, settings, seed, own_noise=likelihood is not likelihoods.gaussian)
+                model = BayesianNeuralNetwork(model.network, prior=model.prior, likelihood=likelihood)
+                rows[label].append(scores(fit_svi(model, x, y, seed=seed, progress=False), split, held))
+        beside_the_first(rows, f"{name} | ")
 
 
 def pictures(folder: str | None, seed: int = 0) -> None:
@@ -211,16 +248,17 @@ def pictures(folder: str | None, seed: int = 0) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "tables", nargs="*", choices=[*DIGITS, "regression", "pictures", "held", []], help="(default: all)"
+        "tables", nargs="*", choices=[*DIGITS, "regression", "pictures", "held", "noise", []], help="(default: all)"
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", help="folder with uci/ and mnist/, for the tables of these")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # some of these recipes are bad, and fit_svi says so
     torch.set_num_threads(1)
-    for table in options.tables or [*DIGITS, "regression", "pictures", "held"]:
-        if table in ("pictures", "held"):
-            (pictures if table == "pictures" else held_out)(options.data)
+    own = {"pictures": pictures, "held": held_out, "noise": noise}
+    for table in options.tables or [*DIGITS, "regression", *own]:
+        if table in own:
+            own[table](options.data)
             continue
         if table == "regression":
             sets = ("boston", "energy", "yacht", "concrete")
